@@ -1,0 +1,46 @@
+-- What the application's database holds.
+
+-- name: objects
+-- Everything but SQLite's own tables. Returns (type, name, table, sql), in order of creation; the
+-- type of a virtual table is `virtual`, that of a table which it keeps its content in `shadow`.
+SELECT iif(l.type IN ('virtual', 'shadow'), l.type, m.type), m.name, m.tbl_name, m.sql
+  FROM sqlite_master AS m
+  LEFT JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = m.name
+ WHERE m.name NOT LIKE 'sqlite\_%' ESCAPE '\'
+   AND m.sql IS NOT NULL
+ ORDER BY m.rowid;
+
+-- name: schema_version
+-- Changes with every change of the schema, whoever makes it.
+PRAGMA schema_version;
+
+-- name: has_table
+-- Returns one row when :name is a table.
+SELECT 1
+  FROM sqlite_master AS m
+ WHERE m.type = 'table'
+   AND m.name = :name;
+
+-- name: defer_busy
+-- Milliseconds to wait for another program's lock.
+PRAGMA busy_timeout = 10000;
+
+-- name: ignore_foreign_keys
+-- Applying checks references itself, for the rows that it writes.
+PRAGMA foreign_keys = OFF;
+
+-- name: cache
+-- 64 MiB of pages: folding and applying touch a table in key order.
+PRAGMA cache_size = -65536;
+
+-- name: begin_write
+BEGIN IMMEDIATE;
+
+-- name: begin_read
+BEGIN;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;

@@ -1,0 +1,114 @@
+-- What a device knows about itself: one row of state, its tables, its processed sets.
+-- Stored in the application's file, so nothing here is newer than SQLite 3.30.
+
+-- name: create_state
+CREATE TABLE _syncsession_state (
+    id INTEGER PRIMARY KEY CHECK (id = 1),
+    device_id TEXT NOT NULL,
+    tenant_id TEXT,
+    user_id TEXT,
+    server_url TEXT NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 1,
+    is_suppressed INTEGER NOT NULL DEFAULT 0,
+    schema_version INTEGER,
+    is_registered INTEGER NOT NULL DEFAULT 0
+);
+
+-- name: create_tables
+CREATE TABLE _syncsession_tables (
+    name TEXT PRIMARY KEY COLLATE NOCASE,
+    position INTEGER NOT NULL,
+    prefix TEXT NOT NULL,
+    definition TEXT NOT NULL
+);
+
+-- name: create_processed
+CREATE TABLE _syncsession_processed (
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    first_number INTEGER NOT NULL,
+    last_number INTEGER NOT NULL,
+    PRIMARY KEY (table_name, first_number)
+);
+
+-- name: drop_state
+DROP TABLE _syncsession_state;
+
+-- name: drop_tables
+DROP TABLE _syncsession_tables;
+
+-- name: drop_processed
+DROP TABLE _syncsession_processed;
+
+-- name: insert_state
+INSERT INTO _syncsession_state (id, device_id, user_id, server_url)
+VALUES (1, :device_id, :user_id, :server_url);
+
+-- name: read_state
+SELECT s.device_id, s.tenant_id, s.user_id, s.server_url, s.generation, s.schema_version,
+       s.is_registered
+  FROM _syncsession_state AS s
+ WHERE s.id = 1;
+
+-- name: bind_tenant
+UPDATE _syncsession_state
+   SET tenant_id = :tenant_id
+ WHERE id = 1
+   AND tenant_id IS NULL;
+
+-- name: set_user
+UPDATE _syncsession_state
+   SET user_id = :user_id
+ WHERE id = 1;
+
+-- name: set_server
+UPDATE _syncsession_state
+   SET server_url = :server_url
+ WHERE id = 1;
+
+-- name: set_generation
+UPDATE _syncsession_state
+   SET generation = :generation
+ WHERE id = 1;
+
+-- name: set_schema_version
+UPDATE _syncsession_state
+   SET schema_version = :schema_version
+ WHERE id = 1;
+
+-- name: set_registered
+UPDATE _syncsession_state
+   SET is_registered = :is_registered
+ WHERE id = 1;
+
+-- name: suppress
+-- Set and cleared inside the applying transaction, so no other connection ever sees it set.
+UPDATE _syncsession_state
+   SET is_suppressed = :is_suppressed
+ WHERE id = 1;
+
+-- name: list_tables
+-- Returns (name, prefix, definition), parents before children.
+SELECT t.name, t.prefix, t.definition
+  FROM _syncsession_tables AS t
+ ORDER BY t.position;
+
+-- name: delete_tables
+DELETE FROM _syncsession_tables;
+
+-- name: insert_table
+INSERT INTO _syncsession_tables (name, position, prefix, definition)
+VALUES (:name, :position, :prefix, :definition);
+
+-- name: list_processed
+-- Returns (table_name, first_number, last_number).
+SELECT p.table_name, p.first_number, p.last_number
+  FROM _syncsession_processed AS p
+ ORDER BY p.table_name, p.first_number;
+
+-- name: delete_processed
+DELETE FROM _syncsession_processed
+ WHERE table_name = :table_name;
+
+-- name: insert_processed
+INSERT INTO _syncsession_processed (table_name, first_number, last_number)
+VALUES (:table_name, :first_number, :last_number);

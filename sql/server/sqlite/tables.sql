@@ -1,0 +1,38 @@
+-- The registry: which application tables there are, and which a tenant has.
+
+-- name: find
+SELECT t.definition
+  FROM sync_table AS t
+ WHERE t.name = :name;
+
+-- name: put
+INSERT INTO sync_table (name, definition)
+VALUES (:name, :definition)
+ON CONFLICT (name) DO UPDATE SET definition = excluded.definition;
+
+-- name: find_tenant_table
+SELECT g.definition
+  FROM sync_tenant_table AS t
+  JOIN sync_table AS g ON g.name = t.name
+ WHERE t.tenant_id = :tenant_id
+   AND t.name = :name;
+
+-- name: list_tenant_tables
+-- As the tenant's devices have them, parents first.
+SELECT t.definition
+  FROM sync_tenant_table AS t
+ WHERE t.tenant_id = :tenant_id
+ ORDER BY t.position, t.name;
+
+-- name: put_tenant_table
+INSERT INTO sync_tenant_table (tenant_id, name, position, definition)
+VALUES (:tenant_id, :name, :position, :definition)
+ON CONFLICT (tenant_id, name) DO UPDATE
+   SET position = excluded.position, definition = excluded.definition;
+
+-- name: find_described
+-- A table as the tenant's devices have it.
+SELECT t.definition
+  FROM sync_tenant_table AS t
+ WHERE t.tenant_id = :tenant_id
+   AND t.name = :name;

@@ -1,0 +1,257 @@
+"""Applying a pull: downloaded batches become rows of the application, in one transaction."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .fold import fold
+from .identity import SyncTable
+from .outbox import Outbox
+from .progress import Progress, Report
+from .protocol import batches
+from .protocol.session_set import SessionSet
+from .pull import Download
+from .push import ROWS
+from .statements import load
+from .store import STATE, DeviceStore
+
+APPLY = load("client/apply.sql.j2")
+
+
+@dataclass(frozen=True)
+class Orphans:
+    """Rows whose reference points to nothing since this pull."""
+
+    table: str
+    columns: tuple[str, ...]
+    parent: str
+    rows: int
+
+
+@dataclass
+class Pulled:
+    """What a pull did. `kept_rows` came from the server and are dirty here, so they wait."""
+
+    sessions: SessionSet = field(default_factory=SessionSet)
+    rows: int = 0
+    kept_rows: int = 0
+    orphans: list[Orphans] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _Incoming:
+    """A table's downloaded rows in a temporary table; `columns` are those that both sides have."""
+
+    table: SyncTable
+    name: str
+    columns: tuple[str, ...]
+
+    @property
+    def unsent(self) -> tuple[str, ...]:
+        sent = {name.lower() for name in self.columns}
+        return tuple(name for name in self.table.values if name.lower() not in sent)
+
+    def render(self, block: str, **names: Any) -> str:
+        """The statement of this name for this table."""
+        render = getattr(APPLY, block)
+        return str(render(t=self.table, incoming=self.name, columns=self.columns, **names))
+
+
+def apply(
+    store: DeviceStore,
+    outbox: Outbox,
+    tables: Sequence[SyncTable],
+    download: Download,
+    *,
+    report: Report,
+) -> Pulled:
+    """Apply every downloaded row that is not dirty here, and note the sessions as processed.
+
+    Decoding and staging come first, outside the write lock. Then one transaction folds (an edit
+    made a moment ago counts as dirty) and changes the application's tables set by set.
+    """
+    staged = _stage(store, outbox, tables, download, report)
+    pulled = Pulled(download.answer.settled)
+    try:
+        with store.write():
+            generation = fold(store, tables).generation
+            store.run(STATE.suppress, {"is_suppressed": 1})
+            store.fire_triggers(False)
+            _apply_tables(store, tables, staged, generation, pulled)
+            store.run(STATE.suppress, {"is_suppressed": 0})
+            store.add_processed(pulled.sessions, [t.name for t in tables])
+    finally:
+        store.fire_triggers(True)
+        for incoming in staged:
+            store.run(incoming.render("drop_incoming"))
+    return pulled
+
+
+def _stage(
+    store: DeviceStore,
+    outbox: Outbox,
+    tables: Sequence[SyncTable],
+    download: Download,
+    report: Report,
+) -> list[_Incoming]:
+    by_name = {t.name.lower(): t for t in tables}
+    staged: dict[tuple[str, tuple[str, ...]], _Incoming] = {}
+    done, total = 0, sum(b.rows for b in download.answer.batches)
+    for listed in download.answer.batches:
+        table = by_name.get(listed.table.lower())
+        if table is None:
+            continue
+        batch = batches.decode(outbox.incoming_payload(listed.number))
+        incoming = staged.get((table.name, batch.columns))
+        if incoming is None:
+            incoming = _create(store, table, batch.columns, len(staged))
+            staged[table.name, batch.columns] = incoming
+        with store.temporary():
+            store.run_many(incoming.render("stage"), _staged_rows(incoming, batch))
+        done += listed.rows
+        report(Progress("pull_table", table.name, done, total))
+    return list(staged.values())
+
+
+def _create(
+    store: DeviceStore, table: SyncTable, columns: tuple[str, ...], number: int
+) -> _Incoming:
+    local = {name.lower(): name for name in table.values}
+    shared = tuple(local[name.lower()] for name in columns if name.lower() in local)
+    incoming = _Incoming(table, f"_sync_incoming_{number}", shared)
+    store.run(incoming.render("drop_incoming"))
+    store.run(incoming.render("create_incoming"))
+    return incoming
+
+
+def _staged_rows(incoming: _Incoming, batch: batches.Batch) -> Iterator[tuple[Any, ...]]:
+    """(session, at, by, is_deleted, digest, *key, [hint,] *values) of each row."""
+    table = incoming.table
+    first = batches.META + len(batch.key)
+    sent = [name.lower() for name in batch.columns]
+    places = [first + sent.index(name.lower()) for name in incoming.columns]
+    digested = [first + sent.index(n.lower()) for n in table.values if n.lower() in sent]
+    head = first + int(table.is_local)
+    if places == digested == list(range(head, first + len(sent))):
+        for row in batch.rows:
+            digest = batches.digest_of(batches.pack(row[head:]))
+            yield (*row[:4], digest, *row[4:])
+        return
+    for row in batch.rows:
+        digest = batches.digest_of(batches.pack([row[i] for i in digested]))
+        yield (*row[:4], digest, *row[4:head], *(row[i] for i in places))
+
+
+def _apply_tables(
+    store: DeviceStore,
+    tables: Sequence[SyncTable],
+    staged: Sequence[_Incoming],
+    generation: int,
+    pulled: Pulled,
+) -> None:
+    """All identities first, so that every reference finds its row; then the rows."""
+    for incoming in staged:
+        _skip_dirty(store, incoming, pulled)
+    for incoming in staged:
+        if incoming.table.is_local:
+            _resolve_integers(store, incoming)
+            _delete(store, incoming)
+            store.run(incoming.render("upsert_shadow"), {"generation": generation})
+    for incoming in staged:
+        _add_placeholders(store, tables, incoming)
+    for incoming in staged:
+        if not incoming.table.is_local:
+            if incoming.table.is_mapped:
+                store.run(incoming.render("resolve_parts"))
+            _delete(store, incoming)
+            store.run(incoming.render("upsert_shadow"), {"generation": generation})
+    for incoming in staged:
+        _upsert(store, incoming)
+        pulled.rows += _count(store, incoming)
+    _check_references(store, tables, staged, pulled)
+
+
+def _skip_dirty(store: DeviceStore, incoming: _Incoming, pulled: Pulled) -> None:
+    if not store.first(ROWS.has_dirty(t=incoming.table)):
+        return
+    store.run(incoming.render("index_incoming"))
+    store.run(ROWS.settle_before_apply(t=incoming.table, incoming=incoming.name))
+    pulled.kept_rows += store.run(incoming.render("skip_dirty"))
+
+
+def _resolve_integers(store: DeviceStore, incoming: _Incoming) -> None:
+    store.run(incoming.render("resolve_known"))
+    if store.first(incoming.render("has_unresolved")):
+        store.run(incoming.render("resolve_by_hint"))
+    if store.first(incoming.render("has_unresolved")):
+        store.run(incoming.render("resolve_by_next"))
+
+
+def _add_placeholders(store: DeviceStore, tables: Sequence[SyncTable], incoming: _Incoming) -> None:
+    table = incoming.table
+    for column, rows in table.parents.items():
+        parent = next(t for t in tables if t.rows == rows)
+        if column in table.key:
+            value = table.identity[table.key.index(column)]
+        elif column in incoming.columns:
+            value = f"value_{incoming.columns.index(column) + 1}"
+        else:
+            continue
+        store.run(incoming.render("add_placeholders", parent=parent, value=value))
+
+
+def _delete(store: DeviceStore, incoming: _Incoming) -> None:
+    if store.first(incoming.render("has_gone")):
+        store.run(incoming.render("delete_gone"))
+        store.run(incoming.render("tombstone_gone"))
+
+
+def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
+    if not incoming.table.has_unique:
+        store.run(incoming.render("upsert"))
+        return
+    unsent = incoming.unsent
+    if unsent:
+        store.run(incoming.render("drop_unsent"))
+        store.run(incoming.render("save_unsent", unsent=unsent))
+    store.run(incoming.render("clear_replaced"))
+    store.run(incoming.render("upsert"))
+    if unsent:
+        store.run(incoming.render("restore_unsent", unsent=unsent))
+        store.run(incoming.render("drop_unsent"))
+
+
+def _count(store: DeviceStore, incoming: _Incoming) -> int:
+    row = store.first(incoming.render("count"))
+    return int(row[0]) if row else 0
+
+
+def _check_references(
+    store: DeviceStore, tables: Sequence[SyncTable], staged: Sequence[_Incoming], pulled: Pulled
+) -> None:
+    """Find references that this pull broke: of rows that came, and to rows that went."""
+    present = {t.name for t in tables}
+    came = {i.table.name: i for i in staged}
+    went = {i.table.name for i in staged if store.first(i.render("has_gone"))}
+    for table in tables:
+        for reference in table.table.references:
+            if reference.parent not in present or len(reference.parent_columns) == 0:
+                continue
+            if not reference.declared:
+                continue
+            names = {
+                "columns": reference.columns,
+                "parent": reference.parent,
+                "parent_columns": reference.parent_columns,
+            }
+            if reference.parent in went:
+                sql = APPLY.count_deserted(t=table, **names)
+            elif table.name in came:
+                sql = APPLY.count_orphans(t=table, incoming=came[table.name].name, **names)
+            else:
+                continue
+            row = store.first(sql)
+            if row and row[0]:
+                pulled.orphans.append(
+                    Orphans(table.name, reference.columns, reference.parent, row[0])
+                )

@@ -1,0 +1,78 @@
+"""What sync adds to a database, and takes away again: shadow tables, triggers, its own state."""
+
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+
+from .identity import SyncTable
+from .schema import FoundTable
+from .statements import load
+from .store import STATE, DeviceStore
+
+CAPTURE = load("client/capture.sql.j2")
+
+_EVENTS = ("insert", "update", "rekey", "delete")
+
+
+def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
+    """Make the device's own tables; the database gets an identity of its own."""
+    for sql in state_statements():
+        store.run(sql)
+    store.run(
+        STATE.insert_state,
+        {"device_id": str(uuid.uuid4()), "user_id": user, "server_url": server},
+    )
+
+
+def install(store: DeviceStore, tables: Iterable[SyncTable]) -> None:
+    """Add what is missing of the shadow objects and triggers of each table; change nothing else."""
+    present = {o.name.lower() for o in store.objects()}
+    for table in tables:
+        for name, sql in statements(table):
+            if name.lower() not in present:
+                store.run(sql)
+
+
+def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
+    """Remove everything that sync added; the application's own schema is as it was before."""
+    for table in tables:
+        remove(store, table)
+    store.run(STATE.drop_processed)
+    store.run(STATE.drop_tables)
+    store.run(STATE.drop_state)
+
+
+def remove(store: DeviceStore, table: SyncTable) -> None:
+    """Remove the triggers, the view, the log and the shadow rows of one table."""
+    for event in _EVENTS:
+        store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
+    store.run(CAPTURE.drop_view(t=table))
+    store.run(CAPTURE.drop_log(t=table))
+    store.run(CAPTURE.drop_rows(t=table))
+
+
+def state_statements() -> tuple[str, ...]:
+    """The statements that make the device's own tables."""
+    return (STATE.create_state, STATE.create_tables, STATE.create_processed)
+
+
+def statements(table: SyncTable) -> Iterator[tuple[str, str]]:
+    """The (name, statement) of every object of one table, in order of creation."""
+    yield table.log, CAPTURE.create_log(t=table)
+    yield table.rows, CAPTURE.create_rows(t=table)
+    yield table.dirty_index, CAPTURE.create_dirty_index(t=table)
+    if table.is_mapped:
+        yield table.live_index, CAPTURE.create_live_index(t=table)
+        yield table.gone_index, CAPTURE.create_gone_index(t=table)
+    yield table.view, CAPTURE.create_view(t=table)
+    for event in _EVENTS:
+        yield table.trigger(event), getattr(CAPTURE, f"create_{event}_trigger")(t=table)
+
+
+def remember_schema(store: DeviceStore) -> None:
+    """Note the schema's version, so that a later change of it is seen."""
+    store.run(STATE.set_schema_version, {"schema_version": store.schema_version()})
+
+
+def has_null_key(store: DeviceStore, table: FoundTable) -> bool:
+    """Whether a row of the application has NULL in its key."""
+    return store.first(CAPTURE.first_null_key(t=table)) is not None

@@ -1,0 +1,360 @@
+"""syncsession-client: set a database up, keep it in step, look at it, take sync out again."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+
+from . import setup
+from .engine import BATCH_ROWS, Synced, SyncEngine, clone_database
+from .identity import Choices
+from .progress import Progress, Report, silent
+from .protocol.commands import Cli
+from .protocol.errors import MissingSetting
+from .protocol.tables import KeyKind
+from .status import read_status, set_user
+from .transport import Transport
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+_DATABASE = click.argument("database", type=click.Path(path_type=Path))
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+_SERVER = click.option(
+    "--server",
+    envvar="SYNCSESSION_SERVER",
+    show_envvar=True,
+    help="URL of the server; remembered in the database.",
+)
+_TOKEN_FILE = click.option(
+    "--token-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="File that holds the token; else SYNCSESSION_TOKEN holds it.",
+)
+_BATCH_ROWS = click.option(
+    "--batch-rows",
+    type=click.IntRange(1, 10_000),
+    default=BATCH_ROWS,
+    envvar="SYNCSESSION_BATCH_ROWS",
+    show_default=True,
+    show_envvar=True,
+    help="Rows in a batch.",
+)
+_MASS_DELETE = click.option(
+    "--allow-mass-delete",
+    is_flag=True,
+    help="Push deletions of most of a table that no program was seen to make.",
+)
+
+
+def _sync_options(command: _F) -> _F:
+    for option in reversed((_DATABASE, _SERVER, _TOKEN_FILE, _BATCH_ROWS, _MASS_DELETE, _JSON)):
+        command = option(command)
+    return command
+
+
+@click.group(cls=Cli)
+@click.version_option(package_name="syncsession")
+def main() -> None:
+    """Keep SQLite files that already exist in step."""
+
+
+@main.command()
+@_DATABASE
+@_SERVER
+@_TOKEN_FILE
+@click.option("--table", "tables", multiple=True, help="Sync this table; else every table.")
+@click.option("--exclude", multiple=True, help="Leave this table out.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="TABLE=global|local",
+    help="What the table's key means: the same on every device, or only on its own.",
+)
+@click.option(
+    "--ref",
+    "references",
+    multiple=True,
+    metavar="CHILD.COLUMN=PARENT",
+    help="A reference that the schema does not declare.",
+)
+@click.option("--user", help="Whose edits these are; else the token's user.")
+@click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
+@_JSON
+def init(
+    database: Path,
+    server: str | None,
+    token_file: Path | None,
+    tables: tuple[str, ...],
+    exclude: tuple[str, ...],
+    keys: tuple[str, ...],
+    references: tuple[str, ...],
+    user: str | None,
+    dry_run: bool,
+    as_json: bool,
+) -> None:
+    """Set DATABASE up for sync; the rows in it are pushed by the next sync.
+
+    \b
+    Example:
+        syncsession-client init notes.db --server http://127.0.0.1:8484
+    """
+    choices = Choices(tables, exclude, _key_kinds(keys), _references(references))
+    if dry_run:
+        statements = list(setup.preview(database, choices))
+        _print({"statements": statements}, as_json, "\n\n".join(f"{s};" for s in statements))
+        return
+    url = _required_server(server)
+    setup.check(database, choices)
+    with Transport(url, _token(token_file)) as transport:
+        me = transport.me()
+    done = setup.initialize(database, server=url, choices=choices, user=user or me["user_id"])
+    for error in done.skipped.values():
+        click.echo(f"Left out: {error} [{error.code}]", err=True)
+    names = [t.name for t in done.tables]
+    _print(
+        {
+            "database": str(database),
+            "device_id": done.device_id,
+            "server": url,
+            "user_id": done.user_id,
+            "tables": [{"name": t.name, "key": t.table.key_kind} for t in done.tables],
+            "skipped": {name: error.to_wire() for name, error in done.skipped.items()},
+            "dirty_rows": done.rows,
+            "is_new": done.is_new,
+        },
+        as_json,
+        f"{database} is set up: {len(names)} tables, {done.rows} rows to push",
+    )
+
+
+@main.command()
+@_sync_options
+def sync(**options: Any) -> None:
+    """Push the dirty rows of DATABASE, then pull what other devices committed.
+
+    \b
+    Example:
+        syncsession-client sync notes.db
+    """
+    _sync(SyncEngine.synchronize, **options)
+
+
+@main.command()
+@_sync_options
+def push(**options: Any) -> None:
+    """Push the dirty rows of DATABASE.
+
+    \b
+    Example:
+        syncsession-client push notes.db
+    """
+    _sync(SyncEngine.push, **options)
+
+
+@main.command()
+@_sync_options
+def pull(**options: Any) -> None:
+    """Pull into DATABASE what other devices committed.
+
+    \b
+    Example:
+        syncsession-client pull notes.db
+    """
+    _sync(SyncEngine.pull, **options)
+
+
+@main.command()
+@_DATABASE
+@_SERVER
+@_TOKEN_FILE
+@_JSON
+def clone(database: Path, server: str | None, token_file: Path | None, as_json: bool) -> None:
+    """Make DATABASE, a new file, a device with everything that the tenant has.
+
+    \b
+    Example:
+        syncsession-client clone laptop.db --server http://127.0.0.1:8484
+    """
+    with _progress() as report:
+        synced = clone_database(
+            database, server=_required_server(server), token=_token(token_file), report=report
+        )
+    _print(
+        _synced(database, synced), as_json, f"{database} is made: {synced.pulled.rows} rows pulled"
+    )
+
+
+@main.command()
+@_DATABASE
+@_JSON
+def status(database: Path, as_json: bool) -> None:
+    """Tell where DATABASE stands: its server, its tables, what waits to be pushed.
+
+    \b
+    Example:
+        syncsession-client status notes.db
+    """
+    found = read_status(database)
+    lines = [
+        f"database  {database}",
+        f"device    {found['device_id']}",
+        f"server    {found['server']}",
+        f"tenant    {found['tenant_id'] or 'none before the first sync'}",
+        f"user      {found['user_id'] or 'none'}",
+        *(
+            f"table     {t['name']}: {t['key']} keys, {t['dirty_rows']} dirty rows, "
+            f"sessions processed up to {t['processed_watermark']}"
+            for t in found["tables"]
+        ),
+    ]
+    _print(found, as_json, "\n".join(lines))
+
+
+@main.command()
+@_DATABASE
+@click.argument("name", required=False)
+@_JSON
+def user(database: Path, name: str | None, as_json: bool) -> None:
+    """Show whose edits DATABASE's are, or set it to NAME from now on.
+
+    \b
+    Example:
+        syncsession-client user notes.db alice
+    """
+    current = set_user(database, name)
+    _print({"database": str(database), "user_id": current}, as_json, current or "")
+
+
+@main.command()
+@_DATABASE
+@click.option("--dry-run", is_flag=True, help="Tell what would be removed, and change nothing.")
+@_JSON
+def uninstall(database: Path, dry_run: bool, as_json: bool) -> None:
+    """Take sync out of DATABASE; the application's own data and schema stay as they are.
+
+    \b
+    Example:
+        syncsession-client uninstall notes.db
+    """
+    if dry_run:
+        tables = [t["name"] for t in read_status(database)["tables"]]
+        text = f"sync would be taken out of {database}: {', '.join(tables)}"
+    else:
+        tables = setup.uninstall(database)
+        text = f"sync is taken out of {database}"
+    _print({"database": str(database), "tables": tables, "dry_run": dry_run}, as_json, text)
+
+
+def _sync(
+    act: Callable[[SyncEngine], Synced],
+    *,
+    database: Path,
+    server: str | None,
+    token_file: Path | None,
+    batch_rows: int,
+    allow_mass_delete: bool,
+    as_json: bool,
+) -> None:
+    with (
+        _progress() as report,
+        SyncEngine(
+            database,
+            token=_token(token_file),
+            server=server,
+            batch_rows=batch_rows,
+            allow_mass_delete=allow_mass_delete,
+            report=report,
+        ) as engine,
+    ):
+        synced = act(engine)
+    for warning in synced.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    pushed, pulled = synced.pushed.rows, synced.pulled.rows
+    _print(_synced(database, synced), as_json, f"{database}: {pushed} rows pushed, {pulled} pulled")
+
+
+def _synced(database: Path, synced: Synced) -> dict[str, Any]:
+    return {
+        "database": str(database),
+        "pushed_rows": synced.pushed.rows,
+        "pushed_session": synced.pushed.session,
+        "pulled_rows": synced.pulled.rows,
+        "kept_rows": synced.pulled.kept_rows,
+        "warnings": list(synced.warnings),
+    }
+
+
+@contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on stderr, where that is a terminal."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield silent
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+    )
+    with Bar(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("connecting", total=None)
+
+        def report(progress: Progress) -> None:
+            bar.update(
+                task,
+                description=f"{progress.phase.replace('_', ' ')} {progress.table or ''}".strip(),
+                completed=progress.done_rows,
+                total=progress.total_rows or None,
+            )
+
+        yield report
+
+
+def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
+    click.echo(json.dumps(result) if as_json else text)
+
+
+def _required_server(server: str | None) -> str:
+    if not server:
+        raise MissingSetting("no server: name it with --server URL or in SYNCSESSION_SERVER")
+    return server
+
+
+def _token(token_file: Path | None) -> str:
+    """The token: the file's beats the environment's."""
+    token = token_file.read_text() if token_file else os.environ.get("SYNCSESSION_TOKEN", "")
+    if not token.strip():
+        raise MissingSetting(
+            "no token: put one in SYNCSESSION_TOKEN, or in a file named by --token-file"
+        )
+    return token.strip()
+
+
+def _key_kinds(keys: tuple[str, ...]) -> dict[str, KeyKind]:
+    kinds: dict[str, KeyKind] = {}
+    for text in keys:
+        name, _, kind = text.rpartition("=")
+        if not name or kind not in ("global", "local"):
+            raise click.BadParameter(f"{text!r} is not TABLE=global or TABLE=local")
+        kinds[name] = "global" if kind == "global" else "local"
+    return kinds
+
+
+def _references(references: tuple[str, ...]) -> tuple[tuple[str, str, str], ...]:
+    parsed = []
+    for text in references:
+        child, _, parent = text.rpartition("=")
+        table, _, column = child.rpartition(".")
+        if not (table and column and parent):
+            raise click.BadParameter(f"{text!r} is not CHILD.COLUMN=PARENT")
+        parsed.append((table, column, parent))
+    return tuple(parsed)

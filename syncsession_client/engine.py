@@ -1,0 +1,288 @@
+"""SyncEngine: one database file and one server, in step. The caller owns retries."""
+
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import msgspec
+
+from . import clone, pull, push, reconcile
+from .apply import Pulled, apply
+from .outbox import Outbox, Outgoing
+from .progress import Cancellation, Progress, Report, silent
+from .protocol.errors import (
+    AlreadyExists,
+    NotWritable,
+    SessionExpired,
+    SessionFailed,
+    UnknownPull,
+    UnknownSession,
+    Unsyncable,
+    WrongTenant,
+)
+from .protocol.session_set import SessionSet
+from .protocol.tables import Table, to_json
+from .pull import Download
+from .push import Pushed
+from .store import STATE, DeviceStore, State
+from .transport import Transport
+
+BATCH_ROWS = 1000
+"""Rows in a batch, unless the caller says otherwise."""
+
+
+@dataclass(frozen=True)
+class Synced:
+    """What a sync did. `warnings` are sentences for a person."""
+
+    pushed: Pushed = field(default_factory=Pushed)
+    pulled: Pulled = field(default_factory=Pulled)
+    warnings: tuple[str, ...] = ()
+
+
+class SyncEngine:
+    """Opens a database and a connection to its server on entry, and closes both on exit.
+
+    One process syncs a file at a time; any number may write to it meanwhile.
+
+    Example:
+        with SyncEngine(Path("app.db"), token=token) as engine:
+            print(engine.synchronize().pulled.rows)
+
+    Raises, from every method:
+        TryLater: the server or the file cannot be had now; the same call may succeed later.
+        SyncError: anything else that is the matter; see docs/reference/errors.md.
+    """
+
+    def __init__(
+        self,
+        database: Path,
+        *,
+        token: str,
+        server: str | None = None,
+        batch_rows: int = BATCH_ROWS,
+        allow_mass_delete: bool = False,
+        report: Report = silent,
+        cancellation: Cancellation | None = None,
+    ) -> None:
+        self._database = database
+        self._token = token
+        self._server = server
+        self._batch_rows = batch_rows
+        self._allow_mass_delete = allow_mass_delete
+        self._report = report
+        self._cancellation = cancellation or Cancellation()
+        self._warnings: list[str] = []
+
+    def __enter__(self) -> "SyncEngine":
+        with ExitStack() as stack:
+            self._store = stack.enter_context(DeviceStore(self._database))
+            state = self._store.state()
+            self._outbox = stack.enter_context(Outbox(self._database))
+            server = self._server or state.server_url
+            self._transport = stack.enter_context(Transport(server, self._token, state.device_id))
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+    def synchronize(self) -> Synced:
+        """Push what is dirty, then pull what other devices committed.
+
+        A pull that an earlier call began is finished first: what it holds is older than a push.
+        """
+        resumed = self._finish_pull()
+        pushed = self._push()
+        pulled = self._pull()
+        if resumed is not None:
+            pulled.rows += resumed.rows
+            pulled.kept_rows += resumed.kept_rows
+        return self._done(pushed, pulled)
+
+    def push(self) -> Synced:
+        """Push what is dirty."""
+        return self._done(self._push(), Pulled())
+
+    def pull(self) -> Synced:
+        """Pull what other devices committed."""
+        resumed = self._finish_pull()
+        pulled = self._pull()
+        if resumed is not None:
+            pulled.rows += resumed.rows
+            pulled.kept_rows += resumed.kept_rows
+        return self._done(Pushed(), pulled)
+
+    def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
+        self._report(Progress("complete"))
+        orphans = [
+            f"{o.table}: {o.rows} rows whose {', '.join(o.columns)} is in no row of {o.parent}"
+            for o in pulled.orphans
+        ]
+        return Synced(pushed, pulled, (*self._warnings, *orphans))
+
+    def _push(self) -> Pushed:
+        self._report(Progress("connecting"))
+        earlier = self._resume_push()
+        with self._store.write():
+            folded = reconcile.bring_up_to_date(
+                self._store, allow_mass_delete=self._allow_mass_delete
+            )
+        if folded.null_keys:
+            self._warnings.append(
+                f"{folded.null_keys} edits are of rows with NULL in their primary key; they cannot "
+                "be synced until the rows have a key"
+            )
+        tables = self._store.tables()
+        outgoing = push.seal(self._store, self._outbox, tables, folded, batch_rows=self._batch_rows)
+        if outgoing is None:
+            return earlier or Pushed()
+        pushed = self._send(outgoing)
+        return Pushed(pushed.session, pushed.rows + (earlier.rows if earlier else 0))
+
+    def _resume_push(self) -> Pushed | None:
+        """Send on what was sealed before and not acknowledged."""
+        outgoing = self._outbox.outgoing()
+        if outgoing is None:
+            return None
+        if outgoing.device_id != self._store.state().device_id:
+            self._outbox.drop_outgoing()
+            return None
+        try:
+            return self._send(outgoing)
+        except (SessionExpired, UnknownSession):
+            self._outbox.drop_outgoing()  # the rows are still dirty and are sealed again
+            return None
+
+    def _send(self, outgoing: Outgoing) -> Pushed:
+        outcome = None
+        if self._outbox.outgoing_tables():
+            self._register()
+            try:
+                outcome = push.send(
+                    self._outbox,
+                    self._transport,
+                    outgoing,
+                    check_tenant=self._check_tenant,
+                    report=self._report,
+                    cancellation=self._cancellation,
+                )
+            except SessionFailed:
+                self._outbox.drop_outgoing()
+                raise
+        self._outbox.drop_incoming()  # begun before this push, so it holds older rows
+        return push.acknowledge(self._store, self._outbox, self._store.tables(), outgoing, outcome)
+
+    def _finish_pull(self) -> Pulled | None:
+        """Finish the pull that the outbox keeps from an earlier time."""
+        kept = pull.under_way(self._outbox)
+        if kept is None:
+            return None
+        device_id, begun = kept
+        if device_id != self._store.state().device_id:
+            self._outbox.drop_incoming()
+            return None
+        try:
+            return self._finish(begun)
+        except UnknownPull:
+            self._outbox.drop_incoming()
+            return None
+
+    def _pull(self) -> Pulled:
+        self._register()
+        tables = self._store.tables()
+        processed = self._store.processed()
+        begun = pull.begin(
+            self._outbox,
+            self._transport,
+            device_id=self._store.state().device_id,
+            body=pull.request(tables, processed),
+            report=self._report,
+        )
+        self._check_tenant(begun.answer.tenant_id)
+        known = [processed.get(t.name, SessionSet()) for t in tables]
+        if all(not (begun.answer.settled - sessions) for sessions in known):
+            return Pulled()
+        return self._finish(begun)
+
+    def _finish(self, begun: Download) -> Pulled:
+        pull.download(
+            self._outbox,
+            self._transport,
+            begun,
+            report=self._report,
+            cancellation=self._cancellation,
+        )
+        pulled = apply(self._store, self._outbox, self._store.tables(), begun, report=self._report)
+        if begun.answer.batches:
+            self._outbox.drop_incoming()
+            self._transport.complete_pull(begun.pull_id)
+        self._report(Progress("pull_complete", done_rows=pulled.rows, total_rows=pulled.rows))
+        return pulled
+
+    def _register(self) -> None:
+        """Describe the tables to the server, where it has not heard of them as they are."""
+        state = self._store.state()
+        if state.is_registered and state.tenant_id is not None:
+            return
+        tables = [t.table for t in self._store.tables()]
+        answer = self._transport.put_tables(to_json(tables))
+        self._check_tenant(answer["tenant_id"])
+        with self._store.write():
+            self._store.run(STATE.set_registered, {"is_registered": 1})
+
+    def _check_tenant(self, tenant: str) -> None:
+        """Bind the database at its first sync, and let no other tenant's server have it."""
+        state = self._store.state()
+        if state.tenant_id is None:
+            with self._store.write():
+                self._store.run(STATE.bind_tenant, {"tenant_id": tenant})
+        elif state.tenant_id != tenant:
+            raise WrongTenant(_wrong_tenant(self._database, state, tenant))
+
+
+def clone_database(path: Path, *, server: str, token: str, report: Report = silent) -> Synced:
+    """Make `path` a new device of the token's tenant, with all its rows.
+
+    Raises:
+        AlreadyExists: there is such a file.
+        Unsyncable: the tenant has no table yet.
+    """
+    if path.exists():
+        raise AlreadyExists(f"{path} is there already: clone into a new file, or remove it first")
+    with Transport(server, token) as transport:
+        me = transport.me()
+        described: dict[str, Any] = transport.get_tables()
+    tables = msgspec.convert(described["tables"], list[Table])
+    if not tables:
+        raise Unsyncable(
+            f"tenant {me['tenant_id']} has no table yet: init and sync a database that has some"
+        )
+    try:
+        directory = tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent)
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be made: {error.strerror}") from error
+    with directory as made:
+        fresh = Path(made) / path.name
+        clone.create(
+            fresh, server=server, tenant=me["tenant_id"], user=me["user_id"], tables=tables
+        )
+        with SyncEngine(fresh, token=token, report=report) as engine:
+            synced = engine.pull()
+        fresh.rename(path)
+    return synced
+
+
+def _wrong_tenant(database: Path, state: State, tenant: str) -> str:
+    return (
+        f"{database} is bound to tenant {state.tenant_id}, not {tenant}: use a token of "
+        f"{state.tenant_id}, or clone a new file"
+    )

@@ -1,0 +1,411 @@
+"""Keys: what identifies a row for everyone, and which tables of a database can take part.
+
+A table is *plain* (its key means the same on every device), *local* (an integer key, meaningful on
+one device only: everyone else knows the row by a `row_id`), or has a key whose parts reference
+local tables and are known by those rows' ids. Why: docs/explanation/keys.md. No I/O.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from graphlib import CycleError, TopologicalSorter
+
+from .protocol.errors import NoPrimaryKey, OutsideReference, SyncError, UnknownName, Unsyncable
+from .protocol.tables import ROW_ID, Affinity, Column, KeyKind, Reference, Table
+from .schema import FoundTable
+
+_TYPES: dict[Affinity, str] = {
+    "integer": "INTEGER",
+    "real": "REAL",
+    "text": "TEXT",
+    "blob": "BLOB",
+    "numeric": "NUMERIC",
+}
+
+
+@dataclass(frozen=True)
+class ShadowColumn:
+    """A key column as the log or the shadow rows hold it."""
+
+    name: str
+    type: str
+    collation: str = "BINARY"
+
+
+@dataclass(frozen=True)
+class SyncTable:
+    """A synced table, with the names that its SQL templates need. `prefix` begins ours.
+
+    `parents` gives, for each column whose integers stand for rows of a local table, the name of
+    that table's shadow rows.
+    """
+
+    table: Table
+    prefix: str
+    parents: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        return self.table.name
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        """The application's key columns."""
+        return self.table.key
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """The same in the log and the shadow rows: numbered, for a key may be called anything."""
+        return tuple(f"key_{i}" for i in range(1, len(self.key) + 1))
+
+    @property
+    def identity(self) -> tuple[str, ...]:
+        """The columns of the shadow rows that identify a row for everyone."""
+        if self.is_local:
+            return (ROW_ID,)
+        if self.is_mapped:
+            return tuple(f"{ROW_ID}_{i}" for i in range(1, len(self.key) + 1))
+        return self.keys
+
+    @property
+    def is_local(self) -> bool:
+        return self.table.key_kind == "local"
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether the row's identity differs from its key here."""
+        return self.is_local or any(self.key_parents)
+
+    @property
+    def key_parents(self) -> tuple[str | None, ...]:
+        """For each part of the key, the shadow rows of the local table it references."""
+        return tuple(self.parents.get(name) for name in self.key)
+
+    @property
+    def is_collated(self) -> bool:
+        """Whether keys that differ by bytes can be equal."""
+        return any(c.collation != "BINARY" for c in self.key_columns)
+
+    @property
+    def key_columns(self) -> tuple[ShadowColumn, ...]:
+        by_name = {c.name: c for c in self.table.columns}
+        return tuple(
+            ShadowColumn(k, _TYPES[by_name[name].affinity], by_name[name].collation)
+            for k, name in zip(self.keys, self.key, strict=True)
+        )
+
+    @property
+    def shadow_columns(self) -> tuple[ShadowColumn, ...]:
+        if not self.is_mapped:
+            return self.key_columns
+        return (*(ShadowColumn(name, "BLOB") for name in self.identity), *self.key_columns)
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The columns that are not part of the key."""
+        return self.table.value_columns
+
+    @property
+    def has_unique(self) -> bool:
+        """Whether two rows can collide outside their keys."""
+        return bool(self.table.unique)
+
+    @property
+    def log(self) -> str:
+        return f"{self.prefix}_log"
+
+    @property
+    def rows(self) -> str:
+        return f"{self.prefix}_rows"
+
+    @property
+    def view(self) -> str:
+        return self.prefix
+
+    @property
+    def dirty_index(self) -> str:
+        return f"{self.prefix}_dirty"
+
+    @property
+    def live_index(self) -> str:
+        return f"{self.prefix}_live"
+
+    @property
+    def gone_index(self) -> str:
+        return f"{self.prefix}_gone"
+
+    def trigger(self, event: str) -> str:
+        """The name of the trigger for insert, update, rekey or delete."""
+        return f"{self.prefix}_{event}"
+
+    def children(self, tables: Sequence["SyncTable"]) -> list[tuple["SyncTable", str]]:
+        """Every (table, column) whose integers stand for rows of this one."""
+        return [(t, c) for t in tables for c, rows in t.parents.items() if rows == self.rows]
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What the user decided: which tables, what keys mean, references that are not declared."""
+
+    tables: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    keys: Mapping[str, KeyKind] = field(default_factory=dict)
+    references: tuple[tuple[str, str, str], ...] = ()  # (child, column, parent)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The tables that take part, parents before children, and the others with the reason."""
+
+    tables: tuple[Table, ...]
+    skipped: Mapping[str, SyncError]
+
+
+def plan(
+    found: Mapping[str, FoundTable],
+    choices: Choices,
+    refused: Mapping[str, SyncError] | None = None,
+) -> Plan:
+    """Which of the tables that a database holds can be synced, and how each is keyed.
+
+    `refused` are tables whose content rules them out. They and those without a primary key are
+    skipped, unless the choices name them: then the reason is raised.
+
+    Raises:
+        UnknownName: the choices name a table or column that is not there.
+        NoPrimaryKey, NullKey: a table that was named has no usable key.
+        OutsideReference: a synced table references one that is not.
+        Unsyncable: nothing can be synced, or a key cannot be local.
+    """
+    _check_names(found, choices)
+    wanted = _wanted(found, choices)
+    skipped: dict[str, SyncError] = {n: _no_key(n) for n, table in wanted.items() if not table.key}
+    skipped |= {name: error for name, error in (refused or {}).items() if name in wanted}
+    if skipped and (choices.tables or len(skipped) == len(wanted)):
+        raise next(iter(skipped.values()))
+    syncable = {name: table for name, table in wanted.items() if name not in skipped}
+    if not syncable:
+        raise Unsyncable("there is no table to sync: create one first")
+    references = {name: _references(t, choices, found) for name, t in syncable.items()}
+    _check_references(references, found, syncable)
+    kinds = _kinds(syncable, references, choices)
+    targets = _targets(syncable, references, kinds)
+    described = {
+        name: _describe(table, kinds[name], references[name], targets)
+        for name, table in syncable.items()
+    }
+    return Plan(tuple(_parents_first(described)), skipped)
+
+
+def arrange(tables: Iterable[tuple[Table, str]]) -> list[SyncTable]:
+    """The sync tables of described tables and their prefixes, in the same order."""
+    tables = list(tables)
+    rows = {table.name: f"{prefix}_rows" for table, prefix in tables}
+    return [
+        SyncTable(table, prefix, {c.name: rows[c.row_id_of] for c in table.columns if c.row_id_of})
+        for table, prefix in tables
+    ]
+
+
+def prefixes(tables: Iterable[Table], taken: Mapping[str, str]) -> dict[str, str]:
+    """A prefix for each table: `_sync_<table>`, numbered where two tables' names would meet.
+
+    `taken` holds the prefixes given before, which stay.
+    """
+    chosen = dict(taken)
+    used = {name for prefix in chosen.values() for name in _names(prefix)}
+    for table in tables:
+        if table.name in chosen:
+            continue
+        base, number = f"_sync_{table.name}", 1
+        prefix = base
+        while used & _names(prefix):
+            number += 1
+            prefix = f"{base}_{number}"
+        chosen[table.name] = prefix
+        used |= _names(prefix)
+    return chosen
+
+
+def undeclared(tables: Iterable[SyncTable]) -> tuple[tuple[str, str, str], ...]:
+    """The (child, column, parent) of every reference that was given by --ref."""
+    return tuple(
+        (t.name, r.columns[0], r.parent)
+        for t in tables
+        for r in t.table.references
+        if not r.declared
+    )
+
+
+def _names(prefix: str) -> set[str]:
+    suffixes = ["log", "rows", "dirty", "live", "gone", "insert", "update", "rekey", "delete"]
+    return {prefix.lower(), *(f"{prefix}_{suffix}".lower() for suffix in suffixes)}
+
+
+def _check_names(found: Mapping[str, FoundTable], choices: Choices) -> None:
+    known = {name.lower() for name in found}
+    named = [*choices.tables, *choices.exclude, *choices.keys]
+    named += [name for child, _, parent in choices.references for name in (child, parent)]
+    for name in named:
+        if name.lower() not in known:
+            listed = ", ".join(sorted(found)) or "none"
+            raise UnknownName(f"there is no table {name!r}; the tables are: {listed}")
+    for child, column, _ in choices.references:
+        table = _get(found, child)
+        if table.column(column) is None:
+            listed = ", ".join(c.name for c in table.columns)
+            raise UnknownName(f"{table.name} has no column {column!r}; its columns are: {listed}")
+
+
+def _get(found: Mapping[str, FoundTable], name: str) -> FoundTable:
+    return next(table for key, table in found.items() if key.lower() == name.lower())
+
+
+def _wanted(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, FoundTable]:
+    included = {name.lower() for name in choices.tables or found}
+    included -= {name.lower() for name in choices.exclude}
+    return {name: table for name, table in found.items() if name.lower() in included}
+
+
+def _no_key(name: str) -> NoPrimaryKey:
+    return NoPrimaryKey(
+        f"{name} has no primary key, so nothing identifies its rows: give it one, or "
+        f"--exclude {name}"
+    )
+
+
+def _references(
+    table: FoundTable, choices: Choices, found: Mapping[str, FoundTable]
+) -> tuple[Reference, ...]:
+    """Declared references under the names that the tables have, then those given by --ref."""
+    by_name = {name.lower(): t for name, t in found.items()}
+    references = []
+    for r in table.references:
+        parent = by_name.get(r.parent.lower())
+        if parent is None:
+            references.append(r)
+            continue
+        columns = tuple(_column(parent, name) for name in r.parent_columns if name)
+        references.append(
+            Reference(r.columns, parent.name, columns, r.on_delete, r.on_update, r.declared)
+        )
+    for child, column, parent_name in choices.references:
+        if child.lower() == table.name.lower():
+            parent = by_name[parent_name.lower()]
+            references.append(
+                Reference((_column(table, column),), parent.name, parent.key[:1], declared=False)
+            )
+    return tuple(references)
+
+
+def _column(table: FoundTable, name: str) -> str:
+    column = table.column(name)
+    return column.name if column else name
+
+
+def _check_references(
+    references: Mapping[str, tuple[Reference, ...]],
+    found: Mapping[str, FoundTable],
+    syncable: Mapping[str, FoundTable],
+) -> None:
+    known = {name.lower() for name in found}
+    for name, listed in references.items():
+        for reference in listed:
+            if reference.parent in syncable:
+                continue
+            if reference.parent.lower() not in known:  # the application itself cannot use it
+                continue
+            raise OutsideReference(
+                f"{name} references {reference.parent}, which is not synced: sync "
+                f"{reference.parent} too, or --exclude {name}"
+            )
+
+
+def _kinds(
+    syncable: Mapping[str, FoundTable],
+    references: Mapping[str, tuple[Reference, ...]],
+    choices: Choices,
+) -> dict[str, KeyKind]:
+    """A single integer key is local, unless it references another table or the user says global."""
+    chosen = {name.lower(): kind for name, kind in choices.keys.items()}
+    kinds: dict[str, KeyKind] = {}
+    for name, table in syncable.items():
+        column = table.column(table.key[0])
+        is_integer = len(table.key) == 1 and column is not None and column.affinity == "integer"
+        kind = chosen.get(name.lower())
+        if kind == "local" and not is_integer:
+            raise Unsyncable(
+                f"the key of {name} is not one integer column, so it cannot be local: "
+                f"use --key {name}=global"
+            )
+        borrowed = any(r.columns == table.key and r.parent != name for r in references[name])
+        kinds[name] = kind or ("local" if is_integer and not borrowed else "global")
+    return kinds
+
+
+def _targets(
+    syncable: Mapping[str, FoundTable],
+    references: Mapping[str, tuple[Reference, ...]],
+    kinds: Mapping[str, KeyKind],
+) -> dict[tuple[str, str], str]:
+    """For each (table, column), the local table whose rows its integers stand for.
+
+    A reference to a column that itself stands for a row of a local table stands for that row.
+    """
+    edges = {
+        (name, column): (r.parent, parent_column)
+        for name, listed in references.items()
+        for r in reversed(listed)
+        if r.parent in kinds
+        for column, parent_column in zip(r.columns, r.parent_columns, strict=False)
+    }
+    keys = {(name, syncable[name].key[0]) for name, kind in kinds.items() if kind == "local"}
+    targets = {}
+    for start in edges:
+        seen, at = {start}, edges[start]
+        while at in edges and at not in seen and at not in keys:
+            seen.add(at)
+            at = edges[at]
+        if at in keys:
+            targets[start] = at[0]
+    return targets
+
+
+def _describe(
+    table: FoundTable,
+    kind: KeyKind,
+    references: tuple[Reference, ...],
+    targets: Mapping[tuple[str, str], str],
+) -> Table:
+    key = set(table.key) if kind == "local" else set()
+    return Table(
+        name=table.name,
+        key_kind=kind,
+        key=table.key,
+        columns=tuple(
+            Column(
+                c.name,
+                c.affinity,
+                c.collation,
+                None if c.name in key else targets.get((table.name, c.name)),
+            )
+            for c in table.columns
+        ),
+        references=references,
+        unique=table.unique,
+        sql=table.sql,
+        indexes=table.indexes,
+    )
+
+
+def _parents_first(tables: Mapping[str, Table]) -> list[Table]:
+    """In an order in which parents come before children; within a cycle, as they were created."""
+    graph = {
+        name: sorted({r.parent for r in table.references if r.parent in tables} - {name})
+        for name, table in tables.items()
+    }
+    while True:
+        try:
+            return [tables[name] for name in TopologicalSorter(graph).static_order()]
+        except CycleError as error:
+            child, parent = error.args[1][1], error.args[1][0]
+            graph[child].remove(parent)

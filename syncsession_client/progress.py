@@ -1,0 +1,60 @@
+"""Progress and cancellation, as an application sees them."""
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+Phase = Literal[
+    "connecting",
+    "push_begin",
+    "push_table",
+    "push_waiting",
+    "push_complete",
+    "pull_begin",
+    "pull_table",
+    "pull_complete",
+    "complete",
+    "cancelled",
+]
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where a sync stands: `done_rows` of `total_rows` in this phase, and in which table."""
+
+    phase: Phase
+    table: str | None = None
+    done_rows: int = 0
+    total_rows: int = 0
+
+
+Report = Callable[[Progress], None]
+
+
+def silent(_: Progress) -> None:
+    """Report to nobody."""
+
+
+class Cancelled(Exception):  # it is what happened, not a fault
+    """The caller asked to stop; what was done is kept and the next sync goes on from there."""
+
+
+class Cancellation:
+    """A token that any thread can set; a sync looks at it between batches."""
+
+    def __init__(self) -> None:
+        self._event = threading.Event()
+
+    def cancel(self) -> None:
+        """Ask the sync to stop within one batch."""
+        self._event.set()
+
+    def check(self) -> None:
+        """Stop here if asked to.
+
+        Raises:
+            Cancelled: `cancel` was called.
+        """
+        if self._event.is_set():
+            raise Cancelled

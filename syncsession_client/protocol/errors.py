@@ -1,0 +1,252 @@
+"""Every error this project raises on purpose, and its form on the wire.
+
+    SyncError
+    ├── RequestError            the request cannot be taken as it is (4xx)
+    │   ├── BadRequest  TooLarge  ProtocolMismatch
+    │   ├── Unauthorized  Forbidden ── ForbiddenModifier
+    │   ├── UnknownTable  UnknownSession  UnknownPull
+    │   ├── WrongTenant  SchemaContradiction
+    │   └── SessionState ── SessionExpired  SessionFailed
+    ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
+    │   └── ServerUnreachable  ServerBusy  DatabaseLocked
+    └── DatabaseError           the database file in hand
+        ├── NotADatabase  NotWritable  NotInitialized  AlreadyInitialized  AlreadyExists
+        ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName
+        └── Unappliable  MassDelete
+
+`code` crosses the wire and appears in the command line's messages; the classes are what an
+application catches. Reference: docs/reference/errors.md (generated).
+"""
+
+from typing import Any, ClassVar
+
+
+class SyncError(Exception):
+    """Base of every error this project raises on purpose."""
+
+    code: ClassVar[str] = "internal"
+    status: ClassVar[int] = 500
+    retryable: ClassVar[bool] = False
+    _by_code: ClassVar[dict[str, type["SyncError"]]] = {}
+
+    def __init_subclass__(cls) -> None:
+        SyncError._by_code.setdefault(cls.code, cls)
+
+    def to_wire(self) -> dict[str, Any]:
+        """`{code, message, retryable}`: the body of every failed answer."""
+        return {"code": self.code, "message": str(self), "retryable": self.retryable}
+
+    @staticmethod
+    def from_wire(body: dict[str, Any]) -> "SyncError":
+        """The error the other side raised; a code unknown here becomes a plain SyncError."""
+        return SyncError._by_code.get(str(body.get("code")), SyncError)(str(body.get("message")))
+
+
+class RequestError(SyncError):
+    """The server cannot take the request as it is."""
+
+    code, status = "request_error", 400
+
+
+class BadRequest(RequestError):
+    """A message does not have the documented shape."""
+
+    code = "bad_request"
+
+
+class TooLarge(RequestError):
+    """A body, or what it unpacks to, is over the server's limit."""
+
+    code, status = "too_large", 413
+
+
+class ProtocolMismatch(RequestError):
+    """Client and server share no protocol version."""
+
+    code, status = "protocol_mismatch", 426
+
+
+class Unauthorized(RequestError):
+    """No token, or one that the server does not know."""
+
+    code, status = "unauthorized", 401
+
+
+class Forbidden(RequestError):
+    """The token is known, and lacks the scope that the request needs."""
+
+    code, status = "forbidden", 403
+
+
+class ForbiddenModifier(Forbidden):
+    """A row claims to be modified by a user for whom the token may not act."""
+
+    code = "forbidden_modifier"
+
+
+class UnknownTable(RequestError):
+    """The tenant has no such table."""
+
+    code, status = "unknown_table", 404
+
+
+class UnknownSession(RequestError):
+    """The tenant has no such push session."""
+
+    code, status = "unknown_session", 404
+
+
+class UnknownPull(RequestError):
+    """The pull is not there (any more); begin another."""
+
+    code, status = "unknown_pull", 404
+
+
+class UnknownRoute(RequestError):
+    """No such path or method."""
+
+    code, status = "unknown_route", 404
+
+
+class WrongTenant(RequestError):
+    """The database is bound to one tenant and the token belongs to another."""
+
+    code, status = "wrong_tenant", 403
+
+
+class SchemaContradiction(RequestError):
+    """A table's key or a column's type differs from what the server has."""
+
+    code, status = "schema_contradiction", 409
+
+
+class SessionState(RequestError):
+    """The session is not in a state that allows this."""
+
+    code, status = "session_state", 409
+
+
+class SessionExpired(SessionState):
+    """The session saw no request for longer than the server keeps one open."""
+
+    code, status = "session_expired", 410
+
+
+class SessionFailed(SessionState):
+    """The server could not commit the session; nothing of it was applied."""
+
+    code = "session_failed"
+
+
+class TryLater(SyncError):
+    """Nothing is wrong with the request; the same call may succeed later."""
+
+    code, status, retryable = "try_later", 503, True
+
+
+class ServerUnreachable(TryLater):
+    """No connection to the server, or none that lasted until its answer."""
+
+    code = "server_unreachable"
+
+
+class ServerBusy(TryLater):
+    """The server cannot take the request now."""
+
+    code = "server_busy"
+
+
+class DatabaseLocked(TryLater):
+    """Another program holds the database file's write lock."""
+
+    code = "database_locked"
+
+
+class DatabaseError(SyncError):
+    """Something about the database file in hand."""
+
+    code = "database_error"
+
+
+class NotADatabase(DatabaseError):
+    """The file is not an SQLite database."""
+
+    code = "not_a_database"
+
+
+class NotWritable(DatabaseError):
+    """The file, or its directory, cannot be written."""
+
+    code = "not_writable"
+
+
+class NotInitialized(DatabaseError):
+    """Sync is not installed in the database."""
+
+    code = "not_initialized"
+
+
+class AlreadyInitialized(DatabaseError):
+    """Sync is installed already, with other settings."""
+
+    code = "already_initialized"
+
+
+class AlreadyExists(DatabaseError):
+    """The file that would be created is there already."""
+
+    code = "already_exists"
+
+
+class Unsyncable(DatabaseError):
+    """The database, or a table of it, cannot be synced as it is."""
+
+    code = "unsyncable"
+
+
+class NoPrimaryKey(Unsyncable):
+    """A table has no primary key, so nothing identifies its rows."""
+
+    code = "no_primary_key"
+
+
+class NullKey(Unsyncable):
+    """A row has NULL in its primary key."""
+
+    code = "null_key"
+
+
+class OutsideReference(Unsyncable):
+    """A synced table references one that is not synced."""
+
+    code = "outside_reference"
+
+
+class UnknownName(Unsyncable):
+    """A table or column that was named does not exist."""
+
+    code = "unknown_name"
+
+
+class UnsyncableValue(Unsyncable):
+    """A value cannot be carried exactly."""
+
+    code = "unsyncable_value"
+
+
+class Unappliable(DatabaseError):
+    """A pulled session does not fit this database; nothing of it was applied."""
+
+    code = "unappliable"
+
+
+class MassDelete(DatabaseError):
+    """A sync would delete a large share of a table that no program was seen to delete."""
+
+    code = "mass_delete"
+
+
+class MissingSetting(SyncError):
+    """Something that a command needs was given neither as a flag nor in the environment."""
+
+    code, status = "missing_setting", 400

@@ -1,0 +1,79 @@
+"""How a device describes a table to the server, and the server to a device that clones it."""
+
+from typing import Literal
+
+import msgspec
+
+Affinity = Literal["integer", "real", "text", "blob", "numeric"]
+KeyKind = Literal["global", "local"]
+
+ROW_ID = "row_id"
+"""The key of a table with local keys, on the wire and on the server: a UUIDv7 of 16 bytes."""
+
+
+class Column(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One column. `row_id_of` names the table whose rows its integers stand for on a device."""
+
+    name: str
+    affinity: Affinity
+    collation: str = "BINARY"
+    row_id_of: str | None = None
+
+
+class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
+    """`columns` of a table point to `parent_columns` of `parent`. Not declared: given by --ref."""
+
+    columns: tuple[str, ...]
+    parent: str
+    parent_columns: tuple[str, ...]
+    on_delete: str = "NO ACTION"
+    on_update: str = "NO ACTION"
+    declared: bool = True
+
+
+class Table(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A synced table: `key` in key order, `columns` in table order, key columns included.
+
+    `sql` and `indexes` are the statements that create it on a device, as the first one has them.
+    """
+
+    name: str
+    key_kind: KeyKind
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+    references: tuple[Reference, ...] = ()
+    unique: tuple[tuple[str, ...], ...] = ()
+    sql: str = ""
+    indexes: tuple[str, ...] = ()
+
+    @property
+    def wire_key(self) -> tuple[str, ...]:
+        """What identifies a row for everyone."""
+        return (ROW_ID,) if self.key_kind == "local" else self.key
+
+    @property
+    def wire_columns(self) -> tuple[str, ...]:
+        """What a row carries beside its wire key; a local key first, as the hint."""
+        if self.key_kind == "local":
+            return (*self.key, *self.value_columns)
+        return self.value_columns
+
+    @property
+    def value_columns(self) -> tuple[str, ...]:
+        """The columns that are not part of the key."""
+        key = {name.lower() for name in self.key}
+        return tuple(c.name for c in self.columns if c.name.lower() not in key)
+
+
+def to_json(tables: list[Table]) -> bytes:
+    """The tables as JSON; the same bytes for the same tables."""
+    return msgspec.json.encode(tables, order="deterministic")
+
+
+def from_json(text: bytes | str) -> list[Table]:
+    """The inverse of `to_json`.
+
+    Raises:
+        msgspec.ValidationError: the text is not a list of tables.
+    """
+    return msgspec.json.decode(text, type=list[Table])

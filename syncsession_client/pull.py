@@ -1,0 +1,112 @@
+"""Pulling: ask for the sessions this device has not processed, download them, hand them over."""
+
+import uuid
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import msgspec
+
+from .identity import SyncTable
+from .outbox import Outbox
+from .progress import Cancellation, Progress, Report
+from .protocol.session_set import SessionSet
+from .transport import Transport
+
+
+class PulledBatch(msgspec.Struct, frozen=True):
+    """One batch that the server holds for this pull."""
+
+    number: int
+    table: str
+    rows: int
+
+
+class PullAnswer(msgspec.Struct, frozen=True):
+    """What the server says when a pull begins.
+
+    `sessions` are the numbers that had ended at the moment of the pull's snapshot, all of them:
+    committed ones, whose rows the batches hold, and failed or expired ones, which have none.
+    """
+
+    tenant_id: str
+    sessions: list[list[int]]
+    batches: list[PulledBatch]
+
+    @property
+    def settled(self) -> SessionSet:
+        return SessionSet.from_wire(self.sessions)
+
+
+@dataclass(frozen=True)
+class Download:
+    """A pull that has begun; its batches come into the outbox one by one."""
+
+    pull_id: str
+    answer: PullAnswer
+
+
+def request(
+    tables: Sequence[SyncTable], processed: dict[str, SessionSet]
+) -> dict[str, list[dict[str, object]]]:
+    """The body of a pull: the processed set of each table, tables of equal sets together."""
+    groups: dict[SessionSet, list[str]] = {}
+    for table in tables:
+        groups.setdefault(processed.get(table.name, SessionSet()), []).append(table.name)
+    return {
+        "processed": [
+            {"tables": names, "sessions": sessions.to_wire()} for sessions, names in groups.items()
+        ]
+    }
+
+
+def begin(
+    outbox: Outbox,
+    transport: Transport,
+    *,
+    device_id: str,
+    body: dict[str, list[dict[str, object]]],
+    report: Report,
+) -> Download:
+    """Begin a pull; where it has rows, the outbox keeps it until it is applied."""
+    report(Progress("pull_begin"))
+    pull_id = str(uuid.uuid4())
+    text = transport.begin_pull(pull_id, body)
+    answer = msgspec.json.decode(text, type=PullAnswer)
+    if answer.batches:
+        outbox.begin_incoming(pull_id, device_id, text)
+    return Download(pull_id, answer)
+
+
+def under_way(outbox: Outbox) -> tuple[str, Download] | None:
+    """The (device id, pull) that the outbox keeps from an earlier time, or None."""
+    incoming = outbox.incoming()
+    if incoming is None:
+        return None
+    answer = msgspec.json.decode(incoming.answer, type=PullAnswer)
+    return incoming.device_id, Download(incoming.pull_id, answer)
+
+
+def download(
+    outbox: Outbox,
+    transport: Transport,
+    begun: Download,
+    *,
+    report: Report,
+    cancellation: Cancellation,
+) -> None:
+    """Download the batches that are missing.
+
+    Raises:
+        UnknownPull: the server has forgotten the pull; begin another.
+    """
+    answer = begun.answer
+    here = set(outbox.incoming_numbers())
+    total, done = sum(b.rows for b in answer.batches), 0
+    for batch in answer.batches:
+        cancellation.check()
+        if batch.number not in here:
+            payload = transport.get_batch(begun.pull_id, batch.number)
+            with outbox.transaction():
+                outbox.add_incoming(batch.number, payload)
+        done += batch.rows
+        report(Progress("pull_table", batch.table, done, total))

@@ -1,0 +1,146 @@
+"""What a database holds, read from its CREATE statements with sqlite-utils.
+
+The statements are replayed into a database in memory and read there. The file itself is never
+opened by a second SQLite library in this process: closing that would drop the locks of the first
+(https://sqlite.org/howtocorrupt.html, 2.2.1).
+"""
+
+import sqlite3
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from dataclasses import dataclass
+
+import sqlite_utils
+from sqlite_utils.db import Table as UtilsTable
+
+from .protocol.tables import Affinity, Reference
+
+OURS = ("_sync_", "_syncsession_")
+"""How the names of everything begin that this project adds to a database."""
+
+
+@dataclass(frozen=True)
+class FoundColumn:
+    """A column that is not generated."""
+
+    name: str
+    affinity: Affinity
+    collation: str
+
+
+@dataclass(frozen=True)
+class FoundTable:
+    """A table of the application. `key` is empty where it has no primary key."""
+
+    name: str
+    columns: tuple[FoundColumn, ...]
+    key: tuple[str, ...]
+    references: tuple[Reference, ...]
+    unique: tuple[tuple[str, ...], ...]
+    sql: str
+    indexes: tuple[str, ...]
+
+    def column(self, name: str) -> FoundColumn | None:
+        """The column of that name, whatever its case."""
+        return next((c for c in self.columns if c.name.lower() == name.lower()), None)
+
+
+@dataclass(frozen=True)
+class SchemaObject:
+    """A row of sqlite_master; `type` tells virtual and shadow tables from ordinary ones."""
+
+    type: str
+    name: str
+    table: str
+    sql: str
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether sync put it there."""
+        return self.name.lower().startswith(OURS)
+
+
+def read(objects: Iterable[SchemaObject]) -> dict[str, FoundTable]:
+    """The ordinary tables among `objects`, by name, in order of creation.
+
+    Views, virtual tables and their shadow tables, and what sync itself added are left out.
+    """
+    objects = [o for o in objects if not o.is_ours]
+    with closing(sqlite3.connect(":memory:")) as connection:
+        database = sqlite_utils.Database(connection, recursive_triggers=False)
+        tables = [o for o in objects if o.type == "table"]
+        for table in tables:
+            connection.execute(table.sql)
+        for index in (o for o in objects if o.type == "index"):
+            _create(connection, index.sql)
+        return {
+            table.name: _found(
+                database.table(table.name),
+                table.sql,
+                tuple(o.sql for o in objects if o.type == "index" and o.table == table.name),
+            )
+            for table in tables
+        }
+
+
+def affinity(declared: str, *, strict: bool) -> Affinity:
+    """The affinity of a declared type: https://sqlite.org/datatype3.html, 3.1."""
+    name = declared.upper()
+    if "INT" in name:
+        return "integer"
+    if any(part in name for part in ("CHAR", "CLOB", "TEXT")):
+        return "text"
+    if not name or "BLOB" in name or (strict and name == "ANY"):
+        return "blob"
+    if any(part in name for part in ("REAL", "FLOA", "DOUB")):
+        return "real"
+    return "numeric"
+
+
+def _found(table: UtilsTable, sql: str, indexes: tuple[str, ...]) -> FoundTable:
+    collations = _collations(table)
+    columns = tuple(
+        FoundColumn(c.name, affinity(c.type, strict=table.strict), collations.get(c.name, "BINARY"))
+        for c in table.columns
+    )
+    keyed = sorted((c for c in table.columns if c.is_pk), key=lambda c: c.is_pk)
+    return FoundTable(
+        name=table.name,
+        columns=columns,
+        key=tuple(c.name for c in keyed),
+        references=tuple(
+            Reference(
+                tuple(fk.columns),
+                fk.other_table,
+                tuple(fk.other_columns),
+                fk.on_delete,
+                fk.on_update,
+            )
+            for fk in table.foreign_keys
+        ),
+        unique=tuple(
+            tuple(name for name in i.columns if name)  # an expression has no name
+            for i in table.indexes
+            if i.unique and i.origin != "pk"
+        ),
+        sql=sql,
+        indexes=indexes,
+    )
+
+
+def _collations(table: UtilsTable) -> dict[str, str]:
+    """The collation of each column of the primary key; one without an index is the rowid."""
+    primary = {i.name for i in table.indexes if i.origin == "pk"}
+    return {
+        column.name: column.coll
+        for index in table.xindexes
+        if index.name in primary
+        for column in index.columns
+        if column.key and column.name
+    }
+
+
+def _create(connection: sqlite3.Connection, sql: str) -> None:
+    """Make the index; one on an application's own function or collation has no columns to read."""
+    with suppress(sqlite3.OperationalError):
+        connection.execute(sql)

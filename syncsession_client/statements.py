@@ -1,0 +1,89 @@
+"""SQL by name, out of the files in sql/.
+
+A file is blocks that begin with `-- name: …`, one statement each. In a `*.sql.j2` file a block is a
+Jinja2 template for statements that must name application tables and columns; what stands before the
+first block (macros) belongs to every block. Values never enter a template, and identifiers only
+through the filter `q`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+_NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+
+
+def quote(identifier: str) -> str:
+    """`identifier` as SQL, whatever it holds. https://sqlite.org/lang_keywords.html
+
+    Raises:
+        ValueError: it holds NUL, which no SQL text can.
+    """
+    if "\0" in identifier:
+        raise ValueError("an identifier cannot hold NUL")
+    return '"' + identifier.replace('"', '""') + '"'
+
+
+class Statements:
+    """The statements of one file as attributes: SQL text, or of a `.j2` file a render function."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._blocks = _blocks(path)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._blocks[name]
+        except KeyError:
+            raise AttributeError(f"{self._path} has no statement {name!r}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        """The names, in the order of the file."""
+        return iter(self._blocks)
+
+    def __dir__(self) -> list[str]:
+        return sorted(self._blocks)
+
+
+def load(path: str) -> Statements:
+    """The statements of `sql/<path>`, from the installed package or the checkout."""
+    return Statements(path)
+
+
+def root() -> Path:
+    """The directory of the SQL files: inside the package in a wheel, beside it in a checkout."""
+    package = Path(__file__).parent
+    inside = package / "sql"
+    return inside if inside.is_dir() else package.parent / "sql"
+
+
+def _blocks(path: str) -> dict[str, Any]:
+    text = (root() / path).read_text(encoding="utf-8")
+    preamble, *parts = _NAME.split(text)
+    blocks = dict(zip(parts[::2], parts[1::2], strict=True))
+    if not path.endswith(".j2"):
+        return {name: _statement(body) for name, body in blocks.items()}
+    environment = jinja2.Environment(  # noqa: S701  # SQL, not HTML: identifiers go through `q`
+        undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["q"] = quote
+    macros = "".join(re.findall(r"{% macro.*?{% endmacro %}", preamble, re.DOTALL))
+    return {name: _renderer(environment, macros + body) for name, body in blocks.items()}
+
+
+def _renderer(environment: jinja2.Environment, source: str) -> Any:
+    template = environment.from_string(source)
+
+    def render(**names: Any) -> str:
+        return _statement(template.render(**names))
+
+    return render
+
+
+def _statement(body: str) -> str:
+    """One statement without its comment lines and its final semicolon."""
+    lines = [line for line in body.splitlines() if not line.startswith("--") and line.strip()]
+    return "\n".join(lines).rstrip().removesuffix(";")

@@ -1,0 +1,279 @@
+"""The application's database file: its one connection, its transactions, what it says of itself."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import apsw
+import uuid_utils
+
+from .identity import SyncTable, arrange
+from .protocol.batches import digest_of, pack
+from .protocol.errors import (
+    DatabaseLocked,
+    NotADatabase,
+    NotInitialized,
+    NotWritable,
+    Unappliable,
+    UnsyncableValue,
+)
+from .protocol.session_set import SessionSet
+from .protocol.tables import Table, from_json, to_json
+from .schema import FoundTable, SchemaObject, read
+from .statements import load
+
+SCHEMA = load("client/schema.sql")
+STATE = load("client/state.sql")
+
+
+@dataclass(frozen=True)
+class State:
+    """What a database knows of its part in sync. `tenant_id` is None until its first sync."""
+
+    device_id: str
+    tenant_id: str | None
+    user_id: str | None
+    server_url: str
+    generation: int
+    schema_version: int | None
+    is_registered: bool
+
+
+class DeviceStore:
+    """One connection to the application's file. Whoever opens it closes it, by `with`.
+
+    Raises:
+        NotADatabase: the file is not an SQLite database.
+        NotWritable: there is no such file, or it cannot be written.
+        DatabaseLocked: another program held a lock for longer than the busy timeout.
+    """
+
+    def __init__(self, path: Path, *, create: bool = False) -> None:
+        self.path = path
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
+        with self._errors():
+            self._db = apsw.Connection(str(path), flags=flags)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def __enter__(self) -> "DeviceStore":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._db.close()
+
+    @contextmanager
+    def write(self) -> Iterator[None]:
+        """One write transaction, begun at once; it is rolled back when the body raises."""
+        with self._errors():
+            self._db.execute(SCHEMA.begin_write)
+            try:
+                yield
+                self._db.execute(SCHEMA.commit)
+            except BaseException:
+                self._rollback()
+                raise
+
+    @contextmanager
+    def read(self) -> Iterator[None]:
+        """One read transaction: everything read in it is of the same moment."""
+        with self._errors():
+            self._db.execute(SCHEMA.begin_read)
+            try:
+                yield
+            finally:
+                self._rollback()
+
+    @contextmanager
+    def temporary(self) -> Iterator[None]:
+        """One transaction for temporary tables only: it takes no lock on the file."""
+        with self._errors(), self._db:
+            yield
+
+    def rows(self, sql: str, values: Any = None) -> Iterator[tuple[Any, ...]]:
+        """The rows of a statement, one at a time."""
+        with self._errors():
+            yield from self._db.execute(sql, values)
+
+    def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
+        """The first row of a statement, or None."""
+        with self._errors():
+            return next(iter(self._db.execute(sql, values)), None)
+
+    def run(self, sql: str, values: Any = None) -> int:
+        """Run a statement; how many rows it changed."""
+        with self._errors():
+            self._db.execute(sql, values)
+            return self._db.changes()
+
+    def run_many(self, sql: str, values: Iterable[Any]) -> None:
+        """Run a statement once for each of `values`."""
+        with self._errors():
+            self._db.executemany(sql, values)
+
+    def run_definition(self, sql: str) -> None:
+        """Run a CREATE statement that came from elsewhere; anything else it tries is refused."""
+        with self._errors():
+            self._db.authorizer = _only_definitions
+            try:
+                self._db.execute(sql)
+            finally:
+                self._db.authorizer = None
+
+    def fire_triggers(self, fire: bool) -> None:
+        """Let triggers run on this connection, or not."""
+        self._db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(fire))
+
+    def objects(self) -> list[SchemaObject]:
+        """Everything in the file's schema."""
+        return [SchemaObject(*row) for row in self.rows(SCHEMA.objects)]
+
+    def found_tables(self) -> dict[str, FoundTable]:
+        """The application's tables as they are now."""
+        return read(self.objects())
+
+    def schema_version(self) -> int:
+        """A number that changes with every change of the schema."""
+        row = self.first(SCHEMA.schema_version)
+        assert row is not None  # noqa: S101  # the pragma always answers
+        return int(row[0])
+
+    def is_initialized(self) -> bool:
+        """Whether sync is installed."""
+        return self.first(SCHEMA.has_table, {"name": "_syncsession_state"}) is not None
+
+    def state(self) -> State:
+        """What the file says of itself.
+
+        Raises:
+            NotInitialized: sync is not installed.
+        """
+        row = self.first(STATE.read_state) if self.is_initialized() else None
+        if row is None:
+            raise NotInitialized(
+                f"{self.path} is not set up for sync: run syncsession-client init {self.path}"
+            )
+        device_id, tenant_id, user_id, server_url, generation, version, is_registered = row
+        return State(
+            device_id, tenant_id, user_id, server_url, generation, version, bool(is_registered)
+        )
+
+    def tables(self) -> list[SyncTable]:
+        """The synced tables, parents before children."""
+        return arrange(
+            (from_json(definition)[0], prefix)
+            for _, prefix, definition in self.rows(STATE.list_tables)
+        )
+
+    def save_tables(self, tables: Iterable[tuple[Table, str]]) -> None:
+        """Keep the synced tables and their prefixes, parents before children."""
+        self.run(STATE.delete_tables)
+        for position, (table, prefix) in enumerate(tables):
+            definition = to_json([table]).decode()
+            self.run(
+                STATE.insert_table,
+                {
+                    "name": table.name,
+                    "position": position,
+                    "prefix": prefix,
+                    "definition": definition,
+                },
+            )
+
+    def processed(self) -> dict[str, SessionSet]:
+        """The processed set of each table that has one."""
+        ranges: dict[str, list[tuple[int, int]]] = {}
+        for name, first, last in self.rows(STATE.list_processed):
+            ranges.setdefault(name, []).append((first, last))
+        return {name: SessionSet(listed) for name, listed in ranges.items()}
+
+    def add_processed(self, sessions: SessionSet, tables: Iterable[str]) -> None:
+        """Add `sessions` to the processed set of each of `tables`."""
+        known = self.processed()
+        for name in tables:
+            self.replace_processed(name, known.get(name, SessionSet()) | sessions)
+
+    def replace_processed(self, table_name: str, sessions: SessionSet) -> None:
+        """Make `sessions` the processed set of a table."""
+        self.run(STATE.delete_processed, {"table_name": table_name})
+        self.run_many(
+            STATE.insert_processed,
+            (
+                {"table_name": table_name, "first_number": first, "last_number": last}
+                for first, last in sessions.ranges
+            ),
+        )
+
+    def _prepare(self) -> None:
+        self._db.execute(SCHEMA.defer_busy)
+        self._db.execute(SCHEMA.ignore_foreign_keys)
+        self._db.execute(SCHEMA.cache)
+        self._db.execute(SCHEMA.schema_version)  # the first look into the file
+        self._db.create_scalar_function("uuid7", _uuid7, 0)
+        self._db.create_scalar_function("row_digest", lambda *v: digest_of(pack(v)))
+
+    def _rollback(self) -> None:
+        if self._db.in_transaction:
+            self._db.execute(SCHEMA.rollback)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn the driver's errors into ours, with the file's name and the way out."""
+        try:
+            yield
+        except (apsw.NotADBError, apsw.CorruptError) as error:
+            raise NotADatabase(f"{self.path} is not an SQLite database: {error}") from error
+        except apsw.CantOpenError as error:
+            raise NotWritable(
+                f"{self.path} cannot be opened for writing; is it there, and its directory writable?"
+            ) from error
+        except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
+            raise NotWritable(f"{self.path} cannot be written: {error}") from error
+        except (apsw.BusyError, apsw.LockedError) as error:
+            raise DatabaseLocked(f"another program writes to {self.path}; try again") from error
+        except (apsw.FullError, apsw.IOError) as error:
+            raise NotWritable(f"{self.path} cannot be written now: {error}") from error
+        except apsw.AuthError as error:
+            raise Unappliable(f"{self.path}: a definition does more than that: {error}") from error
+        except apsw.ConstraintError as error:
+            raise Unappliable(f"{self.path} refuses a row: {error}") from error
+        except UnicodeDecodeError as error:
+            raise UnsyncableValue(
+                f"{self.path} holds text that is not UTF-8 (at {error.object[:20]!r}); "
+                "store it as a BLOB"
+            ) from error
+
+
+def _uuid7(*_: object) -> bytes:
+    return uuid_utils.uuid7().bytes
+
+
+_DEFINITIONS = frozenset(
+    {
+        apsw.SQLITE_CREATE_TABLE,
+        apsw.SQLITE_CREATE_INDEX,
+        apsw.SQLITE_INSERT,
+        apsw.SQLITE_UPDATE,
+        apsw.SQLITE_READ,
+        apsw.SQLITE_REINDEX,
+        apsw.SQLITE_FUNCTION,
+        apsw.SQLITE_SELECT,
+    }
+)
+
+
+def _only_definitions(action: int, name: str | None, _: str | None, *__: str | None) -> int:
+    """Allow what CREATE TABLE and CREATE INDEX do: they write to the schema and nowhere else."""
+    writes = action in (apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE)
+    if action not in _DEFINITIONS or (writes and not (name or "").startswith("sqlite_")):
+        return int(apsw.SQLITE_DENY)
+    return int(apsw.SQLITE_OK)

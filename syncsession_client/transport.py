@@ -1,0 +1,143 @@
+"""HTTP to the server: requests, answers, and errors that come back as the class that was raised."""
+
+import json
+from types import TracebackType
+from typing import Any
+
+import httpx
+
+from . import protocol
+from .protocol.bodies import ENCODINGS
+from .protocol.errors import ServerBusy, ServerUnreachable, SyncError
+
+_CONNECT_SECONDS = 10.0
+_ANSWER_SECONDS = 300.0  # beginning a pull reads all that is new, in one snapshot
+
+
+class Transport:
+    """One connection pool to one server, for one device. Whoever opens it closes it, by `with`.
+
+    Raises:
+        ServerUnreachable: no connection, or none that lasted until the answer (retryable).
+        SyncError: the class that the server raised.
+    """
+
+    def __init__(self, server: str, token: str, device_id: str | None = None) -> None:
+        self.server = server.rstrip("/")
+        headers = {
+            "Authorization": f"Bearer {token}",
+            "Accept-Encoding": ", ".join(ENCODINGS),
+            protocol.VERSION_HEADER: str(protocol.VERSION),
+        }
+        if device_id is not None:
+            headers[protocol.DEVICE_HEADER] = device_id
+        self._client = httpx.Client(
+            headers=headers,
+            timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
+            follow_redirects=False,
+        )
+
+    def __enter__(self) -> "Transport":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._client.close()
+
+    def me(self) -> dict[str, Any]:
+        """`{tenant_id, user_id, scopes}` of the token."""
+        return self._json("GET", "/v1/me")
+
+    def get_tables(self) -> dict[str, Any]:
+        """`{tenant_id, tables}`: the tables of the tenant, parents first."""
+        return self._json("GET", "/v1/tables")
+
+    def put_tables(self, tables: bytes) -> dict[str, Any]:
+        """Describe this device's tables; `{tenant_id, tables}` with every column the server has."""
+        return self._json("PUT", "/v1/tables", content=b'{"tables":' + tables + b"}")
+
+    def begin_push(self, session_id: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
+        """Open a push session, or see where it stands: `{number, status, received, encodings}`."""
+        return self._json("PUT", f"/v1/push/{session_id}", body={"tables": tables})
+
+    def send_batch(self, session_id: str, number: int, payload: bytes, encoding: str) -> None:
+        """Send a batch, encoded; sending it again changes nothing."""
+        self._request(
+            "PUT",
+            f"/v1/push/{session_id}/batches/{number}",
+            content=payload,
+            headers={"Content-Type": protocol.BATCH_TYPE, "Content-Encoding": encoding},
+        )
+
+    def commit_push(self, session_id: str) -> dict[str, Any]:
+        """Ask for the commit; waits a while for the outcome: `{number, status, corrected}`."""
+        return self._json("POST", f"/v1/push/{session_id}/commit")
+
+    def push_status(self, session_id: str) -> dict[str, Any]:
+        """Where a session stands; waits a while for it to end."""
+        return self._json("GET", f"/v1/push/{session_id}")
+
+    def begin_pull(self, pull_id: str, body: dict[str, Any]) -> bytes:
+        """Begin a pull: the JSON text of `{sessions, batches, …}`."""
+        return self._request("PUT", f"/v1/pull/{pull_id}", content=_encode(body)).content
+
+    def get_batch(self, pull_id: str, number: int) -> bytes:
+        """The MessagePack of a pulled batch."""
+        return self._request("GET", f"/v1/pull/{pull_id}/batches/{number}").content
+
+    def complete_pull(self, pull_id: str) -> None:
+        """Tell the server that the pull is here."""
+        self._request("DELETE", f"/v1/pull/{pull_id}")
+
+    def _json(
+        self, method: str, path: str, *, body: Any = None, content: bytes | None = None
+    ) -> dict[str, Any]:
+        if body is not None:
+            content = _encode(body)
+        response = self._request(method, path, content=content)
+        try:
+            answer: dict[str, Any] = response.json()
+        except ValueError as error:
+            raise ServerBusy(f"{self.server} answered something that is not JSON") from error
+        return answer
+
+    def _request(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> httpx.Response:
+        if headers is None and content is not None:
+            headers = {"Content-Type": "application/json"}
+        try:
+            response = self._client.request(
+                method, self.server + path, content=content, headers=headers
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise ServerUnreachable(
+                f"no answer from {self.server}: {error or type(error).__name__}; "
+                "is the server running, and its URL right?"
+            ) from error
+        if response.is_error:
+            raise self._failure(response)
+        return response
+
+    def _failure(self, response: httpx.Response) -> SyncError:
+        """What the server raised; an answer that is not ours is a proxy's, and may pass."""
+        try:
+            return SyncError.from_wire(response.json()["error"])
+        except (ValueError, KeyError, TypeError, AttributeError):
+            return ServerBusy(
+                f"{self.server} answered {response.status_code} "
+                f"{response.reason_phrase}, which is not from a SyncSession server"
+            )
+
+
+def _encode(body: Any) -> bytes:
+    return json.dumps(body, separators=(",", ":")).encode()

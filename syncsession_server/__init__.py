@@ -1,0 +1,1 @@
+"""The SyncSession server: what all devices of a tenant share."""

@@ -1,0 +1,127 @@
+"""syncsession-server: run the server, make tokens."""
+
+import asyncio
+import json
+import logging
+import signal
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+from aiohttp import web
+
+from syncsession_client.protocol.commands import Cli
+
+from .app import create_app
+from .settings import Settings, described
+from .stores.sqlite import SqliteStore
+from .tenants import SCOPES, create_token
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def setting_options(*names: str) -> Callable[[_F], _F]:
+    """The flags of the named settings; of all when none is named."""
+
+    def decorate(command: _F) -> _F:
+        for flag, variable, text, default in reversed(described()):
+            if names and flag.removeprefix("--") not in names:
+                continue
+            option = click.option(
+                flag,
+                envvar=variable,
+                default=default,
+                help=text,
+                show_default=True,
+                show_envvar=True,
+            )
+            command = option(command)
+        return command
+
+    return decorate
+
+
+@click.group(cls=Cli)
+@click.version_option(package_name="syncsession")
+def main() -> None:
+    """Keep every tenant's rows, and bring devices in step."""
+
+
+@main.command()
+@setting_options()
+def run(**values: Any) -> None:
+    """Run the server until it is told to stop.
+
+    \b
+    Example:
+        syncsession-server run --port 8484
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
+    asyncio.run(_serve(Settings(**values)))
+
+
+@main.group()
+def token() -> None:
+    """Make the tokens by which devices are let in."""
+
+
+@token.command("create")
+@click.option("--tenant", required=True, help="The tenant; made where it is not there yet.")
+@click.option("--user", required=True, help="Whose edits the token's devices push.")
+@click.option(
+    "--scope",
+    "scopes",
+    multiple=True,
+    type=click.Choice(sorted(SCOPES)),
+    default=("sync", "schema"),
+    show_default=True,
+    help="What the token allows; may be given several times.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@setting_options("database")
+def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, database: str) -> None:
+    """Print a new token, which is shown this once.
+
+    \b
+    Example:
+        syncsession-server token create --tenant acme --user alice
+    """
+    made = asyncio.run(_create_token(Settings(database=database), tenant, user, scopes))
+    if as_json:
+        made = json.dumps(
+            {"token": made, "tenant_id": tenant, "user_id": user, "scopes": sorted(scopes)}
+        )
+    click.echo(made)
+
+
+async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
+    async with SqliteStore(settings.database_path()) as store:
+        return await create_token(store, tenant=tenant, user=user, scopes=frozenset(scopes))
+
+
+async def _serve(settings: Settings) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    # Bodies are unpacked by our own code, which knows the limit.
+    runner = web.AppRunner(create_app(settings), auto_decompress=False, access_log=None)
+    await runner.setup()
+    try:
+        site = web.TCPSite(runner, settings.host, settings.port)
+        await site.start()
+        port = runner.addresses[0][1]
+        click.echo(
+            f"syncsession-server is ready on http://{settings.host}:{port} "
+            f"(database {settings.database_path()})",
+            err=True,
+        )
+        await stop.wait()
+    except OSError as error:
+        raise click.ClickException(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
+            "choose another with --port"
+        ) from error
+    finally:
+        await runner.cleanup()
+    click.echo("syncsession-server has stopped", err=True)

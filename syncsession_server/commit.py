@@ -1,0 +1,124 @@
+"""Committing a session: its staged batches become rows, in one transaction."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+
+from syncsession_client.protocol import batches, bodies
+from syncsession_client.protocol.batches import Batch
+from syncsession_client.protocol.errors import SessionState, SyncError, UnknownTable
+from syncsession_client.protocol.tables import Table
+
+from .stores import Store, Transaction
+from .tables import ServerTable, column_name
+from .tenants import now
+
+UNPACKED_LIMIT = 1 << 30  # what was accepted into staging was checked against the real limit
+
+
+async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
+    """Commit a queued session, once; False where another worker has it.
+
+    A session that cannot be applied fails, with the reason; nothing of it stays. An error of the
+    database itself puts it back into the queue and is raised.
+    """
+    session = {"tenant_id": tenant_id, "session_id": session_id}
+    async with store.write() as tx:
+        if not await tx.run(store.sql.sessions.to_processing, session | {"now": now()}):
+            return False
+    try:
+        async with store.write() as tx:
+            await _apply(store, tx, session)
+    except SyncError as error:
+        if error.retryable:
+            await _move(store, store.sql.sessions.requeue_one, session)
+            raise
+        wire = json.dumps(error.to_wire())
+        await _move(store, store.sql.sessions.to_failed, session | {"error": wire})
+    except BaseException:
+        await asyncio.shield(_move(store, store.sql.sessions.requeue_one, session))
+        raise
+    async with store.write() as tx:
+        await tx.run(store.sql.sessions.delete_batches, session)
+    return True
+
+
+async def _move(store: Store, sql: str, params: dict[str, Any]) -> None:
+    async with store.write() as tx:
+        await tx.run(sql, params | {"now": now()})
+
+
+async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None:
+    found = await tx.first(store.sql.sessions.find, session)
+    if found is None:
+        raise SessionState(f"session {session['session_id']} is gone")
+    number, _, user_id, *_ = found
+    stamp = {
+        "tenant_id": session["tenant_id"],
+        "number": number,
+        "user_id": user_id,
+        "now": now(),
+    }
+    shape: tuple[str, tuple[str, ...]] | None = None
+    async for batch in _staged(store, tx, session):
+        if shape != (batch.table, batch.columns):
+            if shape is not None:
+                await _write(store, tx, shape, stamp)
+            shape = (batch.table, batch.columns)
+            await _create_staging(store, tx, batch)
+        sizes = {"keys": len(batch.key), "columns": len(batch.columns)}
+        await tx.run_many(store.sql.rows.stage(**sizes), batch.rows)
+    if shape is not None:
+        await _write(store, tx, shape, stamp)
+    moved = await tx.run(
+        store.sql.sessions.to_committed, session | {"now": now(), "is_corrected": 0}
+    )
+    if not moved:
+        raise SessionState(f"session {session['session_id']} is not being processed any more")
+
+
+async def _staged(store: Store, tx: Transaction, session: dict[str, Any]) -> AsyncIterator[Batch]:
+    for (number,) in await tx.all(store.sql.sessions.batch_numbers, session):
+        row = await tx.first(store.sql.sessions.batch_payload, session | {"number": number})
+        if row is not None:
+            yield await asyncio.to_thread(_unpack, *row)
+
+
+def _unpack(encoding: str, payload: bytes) -> Batch:
+    return batches.decode(bodies.decompress(payload, encoding, UNPACKED_LIMIT))
+
+
+async def _create_staging(store: Store, tx: Transaction, batch: Batch) -> None:
+    await tx.run(store.sql.rows.drop_staging(), {})
+    sql = store.sql.rows.create_staging(keys=len(batch.key), columns=len(batch.columns))
+    await tx.run(sql, {})
+
+
+async def _write(
+    store: Store, tx: Transaction, shape: tuple[str, tuple[str, ...]], stamp: dict[str, Any]
+) -> None:
+    name, columns = shape
+    table = ServerTable(await find_table(store, tx, stamp["tenant_id"], name))
+    names = {
+        "t": table,
+        "key": table.key_names,
+        "columns": tuple(column_name(c) for c in columns),
+    }
+    await tx.run(store.sql.rows.upsert(**names), stamp)
+    await tx.run(store.sql.rows.tombstone(**names), stamp)
+    await tx.run(store.sql.rows.drop_staging(), {})
+
+
+async def find_table(store: Store, tx: Transaction, tenant_id: str, name: str) -> Table:
+    """A table of the tenant as the server has it.
+
+    Raises:
+        UnknownTable: the tenant has none of that name.
+    """
+    row = await tx.first(store.sql.tables.find_tenant_table, {"tenant_id": tenant_id, "name": name})
+    if row is None:
+        raise UnknownTable(f"tenant {tenant_id} has no table {name}; describe it first")
+    return msgspec.json.decode(row[0], type=Table)

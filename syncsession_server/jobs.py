@@ -1,0 +1,62 @@
+"""The job that commits queued sessions, held by the application from start to stop."""
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from syncsession_client.protocol.errors import TryLater
+
+from .commit import commit_session
+from .stores import Store
+
+logger = logging.getLogger(__name__)
+
+
+class Committer:
+    """Commits queued sessions one after another, oldest first.
+
+    It starts at once when woken; the poll only catches what another process left in the queue.
+    """
+
+    def __init__(self, store: Store, poll_seconds: float) -> None:
+        self._store = store
+        self._poll_seconds = poll_seconds
+        self._wake = asyncio.Event()
+        self._ended = asyncio.Condition()
+
+    def wake(self) -> None:
+        """Say that a session has been queued."""
+        self._wake.set()
+
+    async def wait_for_end(self, seconds: float) -> None:
+        """Return when some session has ended, or after `seconds`."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._ended:
+                await self._ended.wait()
+
+    async def run(self) -> None:
+        """Commit until cancelled; a database that cannot be reached is tried again."""
+        while True:
+            try:
+                await self._drain()
+            except TryLater as error:
+                logger.warning("committing waits for the database: %s", error)
+            except Exception:
+                logger.exception("a commit failed; its session is queued again")
+            await self._pause()
+
+    async def _drain(self) -> None:
+        while True:
+            self._wake.clear()
+            async with self._store.read() as tx:
+                queued = await tx.first(self._store.sql.sessions.oldest_queued, {})
+            if queued is None:
+                return
+            await commit_session(self._store, *queued)
+            async with self._ended:
+                self._ended.notify_all()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_seconds):
+                await self._wake.wait()

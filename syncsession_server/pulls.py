@@ -1,0 +1,142 @@
+"""Pulls: one snapshot of what a device has not processed, spooled as encoded batches."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from syncsession_client.protocol import batches, bodies
+from syncsession_client.protocol.batches import Batch
+from syncsession_client.protocol.errors import UnknownPull
+from syncsession_client.protocol.session_set import SessionSet
+from syncsession_client.protocol.tables import Table
+
+from . import sessions
+from .commit import find_table
+from .stores import Store, Transaction
+from .tables import ServerTable, column_name
+from .tenants import now
+
+SPOOLED = "zstd"
+"""How spooled batches are kept."""
+
+BATCH_ROWS = 1000
+_BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this
+_WRITE_TOGETHER = 16  # batches that one transaction spools
+
+
+@dataclass(frozen=True)
+class PullRequest:
+    """What a device asks: tables, in its order, each with the sessions it has processed."""
+
+    pull_id: str
+    device_id: str
+    processed: tuple[tuple[str, SessionSet], ...]
+
+
+@dataclass
+class _Spool:
+    """Batches on their way into the store."""
+
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    waiting: list[tuple[int, bytes]] = field(default_factory=list)
+
+
+async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
+    """The JSON text `{tenant_id, sessions, batches}` that answers a pull; asked again, the same."""
+    ours = {"tenant_id": tenant_id, "pull_id": request.pull_id}
+    spool = _Spool()
+    async with store.read() as tx:
+        kept = await tx.first(store.sql.pulls.find, ours)
+        if kept is not None:
+            return str(kept[0])
+        settled = await _settled(store, tx, tenant_id)
+        async for table, rows in _unseen(store, tx, tenant_id, request, settled):
+            await _add(spool, table, rows)
+            if len(spool.waiting) >= _WRITE_TOGETHER:
+                await _write(store, ours, spool)
+    answer = json.dumps(
+        {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
+    )
+    if spool.listed:
+        await _write(store, ours, spool)
+        async with store.write() as tx:
+            params = ours | {"device_id": request.device_id, "answer": answer, "now": now()}
+            await tx.run(store.sql.pulls.add, params)
+    return answer
+
+
+async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) -> bytes:
+    """A spooled batch, compressed as SPOOLED.
+
+    Raises:
+        UnknownPull: there is none (any more).
+    """
+    params = {"tenant_id": tenant_id, "pull_id": pull_id, "number": number}
+    async with store.read() as tx:
+        row = await tx.first(store.sql.pulls.find_batch, params)
+    if row is None:
+        raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
+    return bytes(row[0])
+
+
+async def complete(store: Store, tenant_id: str, pull_id: str) -> None:
+    """Forget a pull that the device has; one that is not there is forgotten already."""
+    ours = {"tenant_id": tenant_id, "pull_id": pull_id}
+    async with store.write() as tx:
+        await tx.run(store.sql.pulls.delete_batches, ours)
+        await tx.run(store.sql.pulls.delete, ours)
+
+
+async def _settled(store: Store, tx: Transaction, tenant_id: str) -> SessionSet:
+    tenant = {"tenant_id": tenant_id}
+    last = await tx.first(store.sql.sessions.last_number, tenant)
+    live = await tx.all(store.sql.sessions.live_numbers, tenant)
+    return sessions.settled(last[0] if last else 0, (number for (number,) in live))
+
+
+async def _unseen(
+    store: Store, tx: Transaction, tenant_id: str, request: PullRequest, settled: SessionSet
+) -> AsyncIterator[tuple[Table, list[tuple[Any, ...]]]]:
+    """The rows of sessions that have ended and that the device has not processed, in chunks."""
+    for name, processed in request.processed:
+        unseen = settled - processed
+        if not unseen:
+            continue
+        table = await find_table(store, tx, tenant_id, name)
+        names = {
+            "t": ServerTable(table),
+            "key": ServerTable(table).key_names,
+            "columns": tuple(column_name(c) for c in table.wire_columns),
+        }
+        for first, last in unseen.ranges:
+            is_all = len(unseen.ranges) == 1 and first == 1
+            render = store.sql.rows.select_all if is_all else store.sql.rows.select_sessions
+            params = {"tenant_id": tenant_id, "first": first, "last": last}
+            async for rows in tx.stream(render(**names), params, BATCH_ROWS):
+                yield table, rows
+
+
+async def _add(spool: _Spool, table: Table, rows: list[tuple[Any, ...]]) -> None:
+    for payload, count in await asyncio.to_thread(_encode, table, rows):
+        number = len(spool.listed) + 1
+        spool.listed.append({"number": number, "table": table.name, "rows": count})
+        spool.waiting.append((number, payload))
+
+
+def _encode(table: Table, rows: list[Any]) -> list[tuple[bytes, int]]:
+    """The rows as compressed batches: one, unless their values are large."""
+    payload = batches.encode(Batch(table.name, table.wire_key, table.wire_columns, rows))
+    if len(payload) > _BATCH_BYTES and len(rows) > 1:
+        middle = len(rows) // 2
+        return _encode(table, rows[:middle]) + _encode(table, rows[middle:])
+    return [(bodies.compress(payload, SPOOLED), len(rows))]
+
+
+async def _write(store: Store, ours: dict[str, str], spool: _Spool) -> None:
+    async with store.write() as tx:
+        for number, payload in spool.waiting:
+            params = ours | {"number": number, "payload": payload}
+            await tx.run(store.sql.pulls.add_batch, params)
+    spool.waiting.clear()

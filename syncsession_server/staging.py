@@ -1,0 +1,122 @@
+"""Staging: where a push waits until it is committed."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from syncsession_client.protocol.errors import UnknownSession
+from syncsession_client.protocol.session_set import SessionSet
+
+from . import sessions
+from .commit import find_table
+from .stores import Store, Transaction
+from .tenants import Caller, admit_device, now
+
+
+@dataclass(frozen=True)
+class StagedBatch:
+    """A batch as it came, checked."""
+
+    number: int
+    table_name: str
+    count_rows: int
+    encoding: str
+    payload: bytes
+
+
+async def begin(
+    store: Store, caller: Caller, session_id: str, device_id: str, tables: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Open a session under the tenant's next number; one that is there already is only shown.
+
+    Raises:
+        WrongTenant: the device is bound to another tenant.
+        UnknownTable: the tenant has no such table.
+    """
+    ours = {"tenant_id": caller.tenant_id, "session_id": session_id}
+    async with store.write() as tx:
+        await admit_device(store, tx, caller, device_id)
+        if await tx.first(store.sql.sessions.find, ours) is None:
+            for table in tables:
+                await find_table(store, tx, caller.tenant_id, table["name"])
+            await _open(store, tx, caller, ours | {"device_id": device_id}, tables)
+        session = await _show(store, tx, ours)
+        numbers = await tx.all(store.sql.sessions.batch_numbers, ours)
+    return session | {"received": SessionSet.of(*(n for (n,) in numbers)).to_wire()}
+
+
+async def _open(
+    store: Store,
+    tx: Transaction,
+    caller: Caller,
+    session: dict[str, Any],
+    tables: list[dict[str, Any]],
+) -> None:
+    """The number is taken in this transaction, so a visible one means that all smaller ones are."""
+    await tx.run(store.sql.sessions.next_number, {"tenant_id": caller.tenant_id})
+    number = await tx.first(store.sql.sessions.last_number, {"tenant_id": caller.tenant_id})
+    assert number is not None  # noqa: S101  # a token's tenant is there
+    await tx.run(
+        store.sql.sessions.open,
+        session
+        | {
+            "number": number[0],
+            "user_id": caller.user_id,
+            "count_batches": sum(table["batches"] for table in tables),
+            "count_rows": sum(table["rows"] for table in tables),
+            "now": now(),
+        },
+    )
+
+
+async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch) -> None:
+    """Keep a batch; one that is there already changes nothing.
+
+    Raises:
+        SessionExpired, SessionFailed: the session has ended without a commit.
+    """
+    ours = {"tenant_id": tenant_id, "session_id": session_id}
+    async with store.write() as tx:
+        session = await _show(store, tx, ours)
+        if sessions.check_receiving(session["status"], session_id):
+            await tx.run(store.sql.sessions.add_batch, ours | asdict(batch))
+            await tx.run(store.sql.sessions.to_staged, ours | {"now": now()})
+
+
+async def queue(store: Store, tenant_id: str, session_id: str) -> None:
+    """Put a session that is wholly here into the queue; one that is further on stays there.
+
+    Raises:
+        SessionState: batches are missing.
+    """
+    ours = {"tenant_id": tenant_id, "session_id": session_id}
+    async with store.write() as tx:
+        row = await _find(store, tx, ours)
+        if row[3] == "open":
+            received = await tx.all(store.sql.sessions.batch_numbers, ours)
+            sessions.check_complete(session_id, len(received), row[4])
+        await tx.run(store.sql.sessions.to_queued, ours | {"now": now()})
+
+
+async def find(store: Store, tenant_id: str, session_id: str) -> dict[str, Any]:
+    """Where a session stands.
+
+    Raises:
+        UnknownSession: the tenant has none of that id.
+    """
+    async with store.read() as tx:
+        return await _show(store, tx, {"tenant_id": tenant_id, "session_id": session_id})
+
+
+async def _find(store: Store, tx: Transaction, ours: dict[str, Any]) -> tuple[Any, ...]:
+    row = await tx.first(store.sql.sessions.find, ours)
+    if row is None:
+        raise UnknownSession(f"there is no session {ours['session_id']}; begin it first")
+    return row
+
+
+async def _show(store: Store, tx: Transaction, ours: dict[str, Any]) -> dict[str, Any]:
+    session = sessions.describe(ours["tenant_id"], await _find(store, tx, ours))
+    if session["error"] is not None:
+        session["error"] = json.loads(session["error"])
+    return session

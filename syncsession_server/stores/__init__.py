@@ -1,0 +1,63 @@
+"""What the rules and jobs need of a database, whichever it is.
+
+A store gives transactions and the dialect's SQL; everything that is done with them is written once,
+elsewhere. Another database brings new files in sql/server/, the same names in each.
+"""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol
+
+from syncsession_client.statements import Statements, load
+
+Params = Mapping[str, Any]
+
+
+class Dialect:
+    """The named SQL of one kind of database."""
+
+    def __init__(self, name: str) -> None:
+        def part(file: str) -> Statements:
+            return load(f"server/{name}/{file}")
+
+        self.name = name
+        self.connection = part("connection.sql")
+        self.schema = part("schema.sql")
+        self.tenants = part("tenants.sql")
+        self.tables = part("tables.sql")
+        self.sessions = part("sessions.sql")
+        self.pulls = part("pulls.sql")
+        self.rows = part("rows.sql.j2")
+
+
+class Transaction(Protocol):
+    """One transaction: what is read in it is of one moment, what is written is all or nothing."""
+
+    async def run(self, sql: str, params: Params) -> int:
+        """Run a statement; how many rows it changed."""
+
+    async def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+        """Run a statement with positional parameters once for each row."""
+
+    async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
+        """The first row, or None."""
+
+    async def all(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
+        """Every row, where they are known to be few."""
+
+    def stream(self, sql: str, params: Params, size: int) -> AsyncIterator[list[tuple[Any, ...]]]:
+        """The rows, at most `size` at a time."""
+
+
+class Store(Protocol):
+    """A database that holds tenants' rows."""
+
+    @property
+    def sql(self) -> Dialect:
+        """The statements in this database's dialect."""
+
+    def read(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that reads one snapshot."""
+
+    def write(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that may write; rolled back when the body raises."""

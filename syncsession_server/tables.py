@@ -1,0 +1,203 @@
+"""Application tables on the server: their names here, what may be added to them, what a batch may
+hold. No I/O.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from syncsession_client.protocol.batches import META, Batch
+from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
+from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
+
+_OUR_COLUMNS = re.compile(
+    r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|sync_session|sync_overflow|is_deleted|row_id)",
+    re.IGNORECASE,
+)
+_OUR_TABLES = re.compile(r"(app_)*(sync_|sqlite_|ix_sync_).*", re.IGNORECASE | re.DOTALL)
+_TYPES: Mapping[Affinity, str] = {
+    "integer": "INTEGER",
+    "real": "REAL",
+    "text": "TEXT",
+    "blob": "BLOB",
+    "numeric": "NUMERIC",
+}
+_INT64 = range(-(2**63), 2**63)
+_STORABLE = frozenset({type(None), int, float, str, bytes})
+
+
+def column_name(name: str) -> str:
+    """The name of an application's column here: its own, unless it is one of ours."""
+    return f"app_{name}" if _OUR_COLUMNS.fullmatch(name) else name
+
+
+def table_name(name: str) -> str:
+    """The name of an application's table here: its own, unless it could be one of ours."""
+    return f"app_{name}" if _OUR_TABLES.fullmatch(name) else name
+
+
+@dataclass(frozen=True)
+class ServerColumn:
+    """A column as the SQL templates need it."""
+
+    name: str
+    type: str
+    collation: str = "BINARY"
+
+
+@dataclass(frozen=True)
+class ServerTable:
+    """An application table on the server, as the SQL templates need it."""
+
+    table: Table
+
+    @property
+    def name(self) -> str:
+        return table_name(self.table.name)
+
+    @property
+    def session_index(self) -> str:
+        return f"ix_sync_{self.name}"
+
+    @property
+    def key(self) -> tuple[ServerColumn, ...]:
+        """What identifies a row for everyone."""
+        if self.table.key_kind == "local":
+            return (ServerColumn(ROW_ID, "BLOB"),)
+        by_name = {c.name: c for c in self.table.columns}
+        return tuple(_server_column(by_name[name]) for name in self.table.key)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.key)
+
+    @property
+    def collated_key(self) -> tuple[str, ...]:
+        """Key columns where keys that differ by bytes can be equal."""
+        return tuple(c.name for c in self.key if c.collation != "BINARY")
+
+    @property
+    def columns(self) -> tuple[ServerColumn, ...]:
+        """The other columns; of a table with local keys the first is the hint."""
+        by_name = {c.name: c for c in self.table.columns}
+        return tuple(_server_column(by_name[name]) for name in self.table.wire_columns)
+
+
+def _server_column(column: Column) -> ServerColumn:
+    return ServerColumn(column_name(column.name), _TYPES[column.affinity], column.collation)
+
+
+def merged(here: Table | None, described: Table) -> Table:
+    """What the server has, with the columns that `described` adds.
+
+    Raises:
+        SchemaContradiction: the key, or the affinity of a column, is another one here.
+    """
+    if here is None:
+        return msgspec.structs.replace(described, sql="", indexes=())
+    _check_key(here, described)
+    columns = {c.name.lower(): c for c in here.columns}
+    for column in described.columns:
+        known = columns.setdefault(column.name.lower(), column)
+        if (known.affinity, known.row_id_of) != (column.affinity, column.row_id_of):
+            raise SchemaContradiction(
+                f"{described.name}.{column.name} is {_kind(column)} on this device and "
+                f"{_kind(known)} on the server: give the column another name, or the same type"
+            )
+    return msgspec.structs.replace(here, columns=tuple(columns.values()))
+
+
+def _check_key(here: Table, described: Table) -> None:
+    if here.key_kind != described.key_kind:
+        raise SchemaContradiction(
+            f"{described.name} has {described.key_kind} keys on this device and {here.key_kind} "
+            f"ones on the server: use --key {described.name}={here.key_kind}"
+        )
+    if [name.lower() for name in here.key] != [name.lower() for name in described.key]:
+        raise SchemaContradiction(
+            f"the key of {described.name} is ({', '.join(described.key)}) on this device and "
+            f"({', '.join(here.key)}) on the server: rename the table, or give it the same key"
+        )
+
+
+def _kind(column: Column) -> str:
+    if column.row_id_of:
+        return f"a reference to {column.row_id_of}"
+    return f"of type {column.affinity}"
+
+
+def new_columns(here: Table | None, merged_table: Table) -> list[ServerColumn]:
+    """The columns that a table which is here already has to be given."""
+    if here is None:
+        return []
+    known = {c.name for c in here.columns}
+    return [_server_column(c) for c in merged_table.columns if c.name not in known]
+
+
+def check_description(table: Table) -> None:
+    """Refuse a description that contradicts itself.
+
+    Raises:
+        BadRequest: names that repeat, or a key that is not among the columns.
+    """
+    names = [c.name for c in table.columns]
+    if len({name.lower() for name in names}) != len(names):
+        raise BadRequest(f"{table.name}: two columns have the same name")
+    if not set(table.key) <= set(names) or len(set(table.key)) != len(table.key):
+        raise BadRequest(f"{table.name}: the key is not made of its columns")
+    if table.key_kind == "local" and len(table.key) != 1:
+        raise BadRequest(f"{table.name}: a local key is one column")
+
+
+def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool) -> set[str]:
+    """Refuse a batch that does not fit the table; the users, other than `user`, that it names.
+
+    Raises:
+        BadRequest: a column that is not there, or a row of another shape or with other values.
+    """
+    known = {name.lower() for name in table.wire_columns}
+    columns = [name.lower() for name in batch.columns]
+    if not known.issuperset(columns) or len(set(columns)) != len(columns):
+        unknown = ", ".join(repr(n) for n in batch.columns if n.lower() not in known)
+        raise BadRequest(f"{table.name} has no column {unknown or 'twice'}: describe it first")
+    if [n.lower() for n in batch.key] != [n.lower() for n in table.wire_key]:
+        raise BadRequest(f"the key of {table.name} is ({', '.join(table.wire_key)})")
+    width = META + len(batch.key) + len(batch.columns)
+    key_end = META + len(batch.key)
+    is_local = table.key_kind == "local"
+    others: set[str] = set()
+    for position, row in enumerate(batch.rows):
+        fault = _fault(row, width, key_end, is_local)
+        if fault:
+            raise BadRequest(f"{table.name}, row {position} of the batch: {fault}")
+        if row[2] is not None and row[2] != user and not acts_for_others:
+            others.add(row[2])
+    return others
+
+
+def _fault(row: list[Any], width: int, key_end: int, is_local: bool) -> str:
+    """What is wrong with a row, or nothing."""
+    if len(row) != width:
+        return f"it has {len(row)} values instead of {width}"
+    session, at, by, is_deleted = row[:META]
+    if not _STORABLE.issuperset(map(type, row)):
+        return "a value is none of NULL, integer, real, text and blob"
+    for value in row:
+        if type(value) is int and value not in _INT64:
+            return f"the integer {value} has more than 64 bits"
+        if value != value:
+            return "a real is not a number"
+    if is_deleted not in (0, 1) or type(is_deleted) is not int:
+        return "is_deleted is neither 0 nor 1"
+    if not isinstance(session, int | None) or not isinstance(at, str | None):
+        return "its session or time has another type"
+    if not isinstance(by, str | None):
+        return "its user has another type"
+    if None in row[META:key_end]:
+        return "its key holds NULL"
+    if is_local and not (isinstance(row[META], bytes) and len(row[META]) == 16):
+        return "its row_id is not 16 bytes"
+    return ""
