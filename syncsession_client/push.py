@@ -1,9 +1,11 @@
 """Pushing: seal what is dirty, send it, see it committed, clear the marks."""
 
 import uuid
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -25,6 +27,7 @@ SEALED = "zstd"
 
 _BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this, however few its rows
 _UNPACKED_LIMIT = 1 << 30
+_IN_FLIGHT = 3  # batches on their way at a time: the server checks one while the next travels
 
 
 @dataclass(frozen=True)
@@ -136,8 +139,7 @@ def acknowledge(
     return Pushed(number, pushed)
 
 
-@dataclass(frozen=True, slots=True)
-class _Dirty:
+class _Dirty(NamedTuple):
     """A dirty row as it travels, the digest and size of its values, and whether they changed."""
 
     row: tuple[Any, ...]
@@ -147,14 +149,15 @@ class _Dirty:
 
 
 def _dirty(store: DeviceStore, table: SyncTable) -> Iterator[_Dirty]:
-    first_value = batches.META + len(table.identity) + int(table.is_local)
-    for agreed, *row in store.rows(ROWS.dirty(t=table)):
-        if row[3]:
-            yield _Dirty(tuple(row), None, 0, True)
+    first_value = 1 + batches.META + len(table.identity) + int(table.is_local)
+    pack, digest_of = batches.pack, batches.digest_of
+    for found in store.rows(ROWS.dirty(t=table)):
+        if found[4]:
+            yield _Dirty(found[1:], None, 0, True)
             continue
-        packed = batches.pack(row[first_value:])
-        digest = batches.digest_of(packed)
-        yield _Dirty(tuple(row), digest, len(packed), digest != agreed)
+        packed = pack(found[first_value:])
+        digest = digest_of(packed)
+        yield _Dirty(found[1:], digest, len(packed), digest != found[0])
 
 
 def _batches(rows: Iterable[_Dirty], batch_rows: int) -> Iterator[list[_Dirty]]:
@@ -203,16 +206,43 @@ def _send_batches(
     received = SessionSet.from_wire(begun["received"])
     encoding = bodies.choose(",".join(begun["encodings"]))
     done = 0
-    for number, table, rows in outbox.outgoing_numbers():
-        cancellation.check()
-        if number not in received:
-            payload = outbox.payload(number)
-            if encoding != SEALED:
-                unpacked = bodies.decompress(payload, SEALED, _UNPACKED_LIMIT)
-                payload = bodies.compress(unpacked, encoding)
-            transport.send_batch(outgoing.session_id, number, payload, encoding)
-        done += rows
-        report(Progress("push_table", table, done, total))
+    with ThreadPoolExecutor(_IN_FLIGHT, "push") as pool:
+        sending: deque[tuple[Future[None], str, int]] = deque()
+        try:
+            for number, table, rows in outbox.outgoing_numbers():
+                cancellation.check()
+                payload = outbox.payload(number) if number not in received else None
+                sent = pool.submit(_send, transport, outgoing, number, payload, encoding)
+                sending.append((sent, table, rows))
+                if len(sending) > _IN_FLIGHT:
+                    done += _finish_one(sending, done, total, report)
+            while sending:
+                done += _finish_one(sending, done, total, report)
+        finally:
+            for sent, _, _ in sending:
+                sent.cancel()
+
+
+def _send(
+    transport: Transport, outgoing: Outgoing, number: int, payload: bytes | None, encoding: str
+) -> None:
+    """Send one batch, unless the server has it."""
+    if payload is None:
+        return
+    if encoding != SEALED:
+        unpacked = bodies.decompress(payload, SEALED, _UNPACKED_LIMIT)
+        payload = bodies.compress(unpacked, encoding)
+    transport.send_batch(outgoing.session_id, number, payload, encoding)
+
+
+def _finish_one(
+    sending: deque[tuple[Future[None], str, int]], done: int, total: int, report: Report
+) -> int:
+    """Wait for the oldest batch under way; its rows."""
+    sent, table, rows = sending.popleft()
+    sent.result()
+    report(Progress("push_table", table, done + rows, total))
+    return rows
 
 
 def _check_outcome(status: dict[str, Any]) -> None:

@@ -243,7 +243,7 @@ class DeviceStore:
         except (apsw.FullError, apsw.IOError) as error:
             raise NotWritable(f"{self.path} cannot be written now: {error}") from error
         except apsw.AuthError as error:
-            raise Unappliable(f"{self.path}: a definition does more than that: {error}") from error
+            raise Unappliable(f"{self.path}: not only a definition: {error}") from error
         except apsw.ConstraintError as error:
             raise Unappliable(f"{self.path} refuses a row: {error}") from error
         except UnicodeDecodeError as error:

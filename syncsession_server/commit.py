@@ -41,7 +41,7 @@ async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
     except BaseException:
         await asyncio.shield(_move(store, store.sql.sessions.requeue_one, session))
         raise
-    async with store.write() as tx:
+    async with store.write(durable=False) as tx:
         await tx.run(store.sql.sessions.delete_batches, session)
     return True
 
@@ -112,7 +112,7 @@ async def _write(
     await tx.run(store.sql.rows.drop_staging(), {})
 
 
-async def find_table(store: Store, tx: Transaction, tenant_id: str, name: str) -> Table:
+async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name: str) -> Table:
     """A table of the tenant as the server has it.
 
     Raises:

@@ -61,7 +61,7 @@ async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
     )
     if spool.listed:
         await _write(store, ours, spool)
-        async with store.write() as tx:
+        async with store.write(durable=False) as tx:
             params = ours | {"device_id": request.device_id, "answer": answer, "now": now()}
             await tx.run(store.sql.pulls.add, params)
     return answer
@@ -74,8 +74,7 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
         UnknownPull: there is none (any more).
     """
     params = {"tenant_id": tenant_id, "pull_id": pull_id, "number": number}
-    async with store.read() as tx:
-        row = await tx.first(store.sql.pulls.find_batch, params)
+    row = await store.first(store.sql.pulls.find_batch, params)
     if row is None:
         raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
     return bytes(row[0])
@@ -84,7 +83,7 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
 async def complete(store: Store, tenant_id: str, pull_id: str) -> None:
     """Forget a pull that the device has; one that is not there is forgotten already."""
     ours = {"tenant_id": tenant_id, "pull_id": pull_id}
-    async with store.write() as tx:
+    async with store.write(durable=False) as tx:
         await tx.run(store.sql.pulls.delete_batches, ours)
         await tx.run(store.sql.pulls.delete, ours)
 
@@ -135,7 +134,7 @@ def _encode(table: Table, rows: list[Any]) -> list[tuple[bytes, int]]:
 
 
 async def _write(store: Store, ours: dict[str, str], spool: _Spool) -> None:
-    async with store.write() as tx:
+    async with store.write(durable=False) as tx:
         for number, payload in spool.waiting:
             params = ours | {"number": number, "payload": payload}
             await tx.run(store.sql.pulls.add_batch, params)

@@ -76,7 +76,7 @@ async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch)
         SessionExpired, SessionFailed: the session has ended without a commit.
     """
     ours = {"tenant_id": tenant_id, "session_id": session_id}
-    async with store.write() as tx:
+    async with store.write(durable=False) as tx:
         session = await _show(store, tx, ours)
         if sessions.check_receiving(session["status"], session_id):
             await tx.run(store.sql.sessions.add_batch, ours | asdict(batch))
@@ -104,18 +104,17 @@ async def find(store: Store, tenant_id: str, session_id: str) -> dict[str, Any]:
     Raises:
         UnknownSession: the tenant has none of that id.
     """
-    async with store.read() as tx:
-        return await _show(store, tx, {"tenant_id": tenant_id, "session_id": session_id})
+    return await _show(store, store, {"tenant_id": tenant_id, "session_id": session_id})
 
 
-async def _find(store: Store, tx: Transaction, ours: dict[str, Any]) -> tuple[Any, ...]:
+async def _find(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> tuple[Any, ...]:
     row = await tx.first(store.sql.sessions.find, ours)
     if row is None:
         raise UnknownSession(f"there is no session {ours['session_id']}; begin it first")
     return row
 
 
-async def _show(store: Store, tx: Transaction, ours: dict[str, Any]) -> dict[str, Any]:
+async def _show(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> dict[str, Any]:
     session = sessions.describe(ours["tenant_id"], await _find(store, tx, ours))
     if session["error"] is not None:
         session["error"] = json.loads(session["error"])

@@ -26,6 +26,12 @@ _TYPES: Mapping[Affinity, str] = {
     "numeric": "NUMERIC",
 }
 _INT64 = range(-(2**63), 2**63)
+_META_TYPES: tuple[set[type], ...] = (
+    {int, type(None)},
+    {str, type(None)},
+    {str, type(None)},
+    {int},
+)
 _STORABLE = frozenset({type(None), int, float, str, bytes})
 
 
@@ -168,20 +174,44 @@ def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool)
     width = META + len(batch.key) + len(batch.columns)
     key_end = META + len(batch.key)
     is_local = table.key_kind == "local"
-    others: set[str] = set()
-    for position, row in enumerate(batch.rows):
-        fault = _fault(row, width, key_end, is_local)
-        if fault:
-            raise BadRequest(f"{table.name}, row {position} of the batch: {fault}")
-        if row[2] is not None and row[2] != user and not acts_for_others:
-            others.add(row[2])
-    return others
+    if not _is_sound(batch.rows, width, key_end, is_local):
+        faults = ((n, _fault(row, width, key_end, is_local)) for n, row in enumerate(batch.rows))
+        position, fault = next((n, fault) for n, fault in faults if fault)
+        raise BadRequest(f"{table.name}, row {position} of the batch: {fault}")
+    return set() if acts_for_others else {row[2] for row in batch.rows} - {user, None}
 
 
-def _fault(row: list[Any], width: int, key_end: int, is_local: bool) -> str:
+def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool:
+    """Whether `_fault` would find nothing in any row; column by column, which is far faster."""
+    if not rows:
+        return True
+    if any(type(row) is not list or len(row) != width for row in rows):
+        return False
+    columns = list(zip(*rows, strict=True))
+    types = [set(map(type, column)) for column in columns]
+    return (
+        all(map(_STORABLE.issuperset, types))
+        and all(map(set.issuperset, _META_TYPES, types))
+        and set(columns[3]) <= {0, 1}
+        and not any(type(None) in kinds for kinds in types[META:key_end])
+        and (not is_local or (types[META] == {bytes} and set(map(len, columns[META])) == {16}))
+        and all(map(_are_numbers, types, columns))
+    )
+
+
+def _are_numbers(kinds: set[type], column: tuple[Any, ...]) -> bool:
+    """Whether every integer of a column has 64 bits and every real is a number."""
+    if int in kinds:
+        integers = column if kinds == {int} else [v for v in column if type(v) is int]
+        if min(integers) not in _INT64 or max(integers) not in _INT64:
+            return False
+    return float not in kinds or all(v == v for v in column)
+
+
+def _fault(row: Any, width: int, key_end: int, is_local: bool) -> str:
     """What is wrong with a row, or nothing."""
-    if len(row) != width:
-        return f"it has {len(row)} values instead of {width}"
+    if type(row) is not list or len(row) != width:
+        return f"it is not an array of {width} values"
     session, at, by, is_deleted = row[:META]
     if not _STORABLE.issuperset(map(type, row)):
         return "a value is none of NULL, integer, real, text and blob"

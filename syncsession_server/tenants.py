@@ -84,8 +84,7 @@ async def identify(store: Store, authorization: str | None) -> Caller:
         raise Unauthorized(
             "no token: put one in SYNCSESSION_TOKEN, or in a file named by --token-file"
         )
-    async with store.read() as tx:
-        row = await tx.first(store.sql.tenants.find_token, {"token_hash": _hash(token.strip())})
+    row = await store.first(store.sql.tenants.find_token, {"token_hash": _hash(token.strip())})
     if row is None:
         raise Unauthorized(
             "the server does not know this token: create one with syncsession-server token create"

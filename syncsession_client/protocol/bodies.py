@@ -34,6 +34,8 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
             f"unknown Content-Encoding {encoding!r}; use one of {', '.join(ENCODINGS)}"
         )
     try:
+        if encoding == "zstd" and 0 <= zstandard.frame_content_size(data) <= limit:
+            return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
         unpacked = _reader(data, encoding).read(limit + 1)
     except (zstandard.ZstdError, OSError, EOFError) as error:
         raise BadRequest(f"the body is not {encoding}: {error}") from error

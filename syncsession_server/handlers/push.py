@@ -39,8 +39,7 @@ async def receive(request: web.Request) -> web.Response:
     session_id = requests.path_id(request, "session_id")
     number = requests.batch_number(request)
     batch = await asyncio.to_thread(_decode, await requests.body(request))
-    async with store.read() as tx:
-        table = await find_table(store, tx, caller.tenant_id, batch.table)
+    table = await find_table(store, store, caller.tenant_id, batch.table)
     await asyncio.to_thread(_check, table, batch, caller)
     staged = staging.StagedBatch(
         number, batch.table, len(batch.rows), requests.encoding(request), await request.read()

@@ -56,8 +56,15 @@ class Store(Protocol):
     def sql(self) -> Dialect:
         """The statements in this database's dialect."""
 
+    async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
+        """The first row of a statement that needs no transaction, or None."""
+
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that reads one snapshot."""
 
-    def write(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that may write; rolled back when the body raises."""
+    def write(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that may write; rolled back when the body raises.
+
+        One that is not durable may be gone after a power cut, unless a durable one came later. It
+        is for what a device sends or asks for again.
+        """

@@ -60,11 +60,21 @@ class SqliteStore:
         finally:
             self._readers.put_nowait(lane)
 
+    async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
+        """The first row of a statement that needs no transaction, or None."""
+        lane = await self._readers.get()
+        try:
+            return await lane.first(sql, params)
+        finally:
+            self._readers.put_nowait(lane)
+
     @asynccontextmanager
-    async def write(self) -> AsyncIterator["_Lane"]:
+    async def write(self, *, durable: bool = True) -> AsyncIterator["_Lane"]:
         """The one write transaction that SQLite allows at a time."""
-        async with self._writing, self._writer.transaction(self.sql.connection.begin_write):
-            yield self._writer
+        async with self._writing:
+            await self._writer.be_durable(durable)
+            async with self._writer.transaction(self.sql.connection.begin_write):
+                yield self._writer
 
     async def _create_schema(self) -> None:
         connection = self.sql.connection
@@ -85,6 +95,7 @@ class _Lane:
     def __init__(self, path: Path, sql: Dialect) -> None:
         self._path = path
         self._sql = sql.connection
+        self._durable = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
     async def __aenter__(self) -> "_Lane":
@@ -108,6 +119,12 @@ class _Lane:
         except BaseException:
             await asyncio.shield(self._call(self._rollback))
             raise
+
+    async def be_durable(self, durable: bool) -> None:
+        if durable != self._durable:
+            sql = self._sql.synchronous_full if durable else self._sql.synchronous_normal
+            await self.run(sql, {})
+            self._durable = durable
 
     async def run(self, sql: str, params: Params) -> int:
         return await self._call(lambda: self._run(sql, params))
@@ -147,7 +164,7 @@ class _Lane:
         db = apsw.Connection(str(self._path))
         try:
             sql = self._sql
-            for pragma in (sql.defer_busy, sql.write_ahead, sql.synchronous, sql.cache):
+            for pragma in (sql.defer_busy, sql.write_ahead, sql.synchronous_full, sql.cache):
                 db.execute(pragma)
         except BaseException:
             db.close()

@@ -3,9 +3,13 @@
 -- name: write_ahead
 PRAGMA journal_mode = WAL;
 
--- name: synchronous
--- FULL in WAL mode: a commit that was answered survives a power cut.
+-- name: synchronous_full
+-- In WAL mode: a commit that was answered survives a power cut.
 PRAGMA synchronous = FULL;
+
+-- name: synchronous_normal
+-- A commit may be gone after a power cut, unless one with FULL came later; nothing is half there.
+PRAGMA synchronous = NORMAL;
 
 -- name: defer_busy
 -- Milliseconds to wait for another process's lock.
