@@ -1,6 +1,6 @@
-"""Where a case runs: a directory of its own, a real server process, device work in a process each.
+"""Where a case runs: a directory of its own, a real server process, device work in processes.
 
-A device's work runs in a fresh process, so that its time holds no imports and its memory is its own.
+A device's work runs in a fresh process, so that its time holds no imports and no other's memory.
 """
 
 import multiprocessing
@@ -43,7 +43,7 @@ def place() -> Iterator[Place]:
         database = f"sqlite:///{directory / 'server.db'}"
         command = [sys.executable, "-m", "syncsession_server", "--database", database]
         token = subprocess.run(
-            [*command[:3], "token", "create", "--tenant", "bench", "--user", "bench"] + command[3:],
+            [*command[:3], "token", "create", "--tenant", "bench", "--user", "bench", *command[3:]],
             check=True,
             capture_output=True,
             text=True,

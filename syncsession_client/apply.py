@@ -1,21 +1,22 @@
 """Applying a pull: downloaded batches become rows of the application, in one transaction."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from .fold import fold
 from .identity import SyncTable
-from .outbox import Outbox
 from .progress import Progress, Report
 from .protocol import batches
 from .protocol.session_set import SessionSet
-from .pull import Download
+from .pull import PullAnswer, PulledBatch
 from .push import ROWS
 from .statements import load
 from .store import STATE, DeviceStore
 
 APPLY = load("client/apply.sql.j2")
+
+_Shape = tuple[str, tuple[str, ...]]  # a table and the columns that came of it
 
 
 @dataclass(frozen=True)
@@ -59,9 +60,9 @@ class _Incoming:
 
 def apply(
     store: DeviceStore,
-    outbox: Outbox,
     tables: Sequence[SyncTable],
-    download: Download,
+    answer: PullAnswer,
+    downloaded: Iterable[tuple[PulledBatch, bytes]],
     *,
     report: Report,
 ) -> Pulled:
@@ -70,47 +71,47 @@ def apply(
     Decoding and staging come first, outside the write lock. Then one transaction folds (an edit
     made a moment ago counts as dirty) and changes the application's tables set by set.
     """
-    staged = _stage(store, outbox, tables, download, report)
-    pulled = Pulled(download.answer.settled)
+    pulled = Pulled(answer.settled)
+    staged: dict[_Shape, _Incoming] = {}
     try:
+        progress = Progress("pull_table", total_rows=answer.rows)
+        _stage(store, tables, downloaded, staged, progress, report)
         with store.write():
             generation = fold(store, tables).generation
             store.run(STATE.suppress, {"is_suppressed": 1})
             store.fire_triggers(False)
-            _apply_tables(store, tables, staged, generation, pulled)
+            _apply_tables(store, tables, list(staged.values()), generation, pulled)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.name for t in tables])
     finally:
         store.fire_triggers(True)
-        for incoming in staged:
+        for incoming in staged.values():
             store.run(incoming.render("drop_incoming"))
     return pulled
 
 
 def _stage(
     store: DeviceStore,
-    outbox: Outbox,
     tables: Sequence[SyncTable],
-    download: Download,
+    downloaded: Iterable[tuple[PulledBatch, bytes]],
+    staged: dict[_Shape, _Incoming],
+    progress: Progress,
     report: Report,
-) -> list[_Incoming]:
+) -> None:
+    """Put the downloaded rows into temporary tables, one for each table and set of columns."""
     by_name = {t.name.lower(): t for t in tables}
-    staged: dict[tuple[str, tuple[str, ...]], _Incoming] = {}
-    done, total = 0, sum(b.rows for b in download.answer.batches)
-    for listed in download.answer.batches:
+    for listed, payload in downloaded:
         table = by_name.get(listed.table.lower())
         if table is None:
             continue
-        batch = batches.decode(outbox.incoming_payload(listed.number))
-        incoming = staged.get((table.name, batch.columns))
-        if incoming is None:
-            incoming = _create(store, table, batch.columns, len(staged))
-            staged[table.name, batch.columns] = incoming
+        batch = batches.decode(payload)
+        shape = (table.name, batch.columns)
+        if shape not in staged:
+            staged[shape] = _create(store, table, batch.columns, len(staged))
         with store.temporary():
-            store.run_many(incoming.render("stage"), _staged_rows(incoming, batch))
-        done += listed.rows
-        report(Progress("pull_table", table.name, done, total))
-    return list(staged.values())
+            store.run_many(staged[shape].render("stage"), _staged_rows(staged[shape], batch))
+        progress = replace(progress, table=table.name, done_rows=progress.done_rows + listed.rows)
+        report(progress)
 
 
 def _create(

@@ -1,7 +1,7 @@
 """SyncEngine: one database file and one server, in step. The caller owns retries."""
 
 import tempfile
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -214,14 +214,17 @@ class SyncEngine:
         return self._finish(begun)
 
     def _finish(self, begun: Download) -> Pulled:
-        pull.download(
-            self._outbox,
-            self._transport,
-            begun,
-            report=self._report,
-            cancellation=self._cancellation,
+        downloaded = pull.download(
+            self._outbox, self._transport, begun, cancellation=self._cancellation
         )
-        pulled = apply(self._store, self._outbox, self._store.tables(), begun, report=self._report)
+        with closing(downloaded):
+            pulled = apply(
+                self._store,
+                self._store.tables(),
+                begun.answer,
+                downloaded,
+                report=self._report,
+            )
         if begun.answer.batches:
             self._outbox.drop_incoming()
             self._transport.complete_pull(begun.pull_id)

@@ -1,7 +1,7 @@
 """Folding: the triggers' log becomes shadow rows. The caller holds the write transaction."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import uuid_utils
 
@@ -80,43 +80,74 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
     store.run(FOLD.insert_local(t=table), number)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    """An entry of the log, and the row that it turned out to be of."""
+
+    seq: int
+    key: object
+    op: str
+    at: str
+    by: str
+    row_id: bytes | None = None
+
+    def is_same_statement(self, after: "_Entry") -> bool:
+        """Whether one statement logged this entry and `after`, which follows it, of one key."""
+        return (self.seq + 1, self.key, self.at) == (after.seq, after.key, after.at)
+
+
 def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> None:
     """Fold entry by entry: a changed integer key moves the identity along, through any chain."""
-    find_live, find_placeholder = FOLD.find_live(t=table), FOLD.find_placeholder(t=table)
     put_one = FOLD.put_one(t=table)
-    last: tuple[int, object, str, bytes | None] = (0, None, "", None)
-    for seq, key, op, at, by in store.rows(FOLD.entries(t=table)):
-        live = store.first(find_live, {"key": key})
-        last_seq, last_key, last_op, last_row = last
-        row: bytes | None = live[0] if live else None
-        if op == "N" and row is not None and last_row is not None:
+    last = _Entry(0, None, "", "", "")
+    for found in store.rows(FOLD.entries(t=table)):
+        entry = _Entry(*found)
+        live = _first(store, FOLD.find_live(t=table), entry.key)
+        if entry.op == "N" and live is not None and last.row_id is not None:
             # The moved row replaced this one, which fired no trigger.
-            _put(store, put_one, (row, key, 1, at, by), generation)
-        if op == "N" or (op == "I" and (last_op, last_key, last_seq) == ("D", key, seq - 1)):
-            row = last_row
-        if op in "IUN" and row is None:
-            waiting = store.first(find_placeholder, {"key": key})
-            row = waiting[0] if waiting else uuid_utils.uuid7().bytes
-        if op == "M" and row is not None:
-            # Out of the way until the new key, which follows at once.
-            _put(store, put_one, (row, key, 1, at, by), generation)
-        elif row is not None:
-            _put(store, put_one, (row, key, int(op == "D"), at, by), generation)
-        last = (seq, key, op, row)
+            _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
+        row_id = _row_of(store, table, entry, last, live)
+        if row_id is not None:
+            # A moved row is out of the way until its new key, which follows at once.
+            gone = int(entry.op in "DM")
+            _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=gone)
+        last = replace(entry, row_id=row_id)
 
 
-def _put(
-    store: DeviceStore, sql: str, values: tuple[bytes, object, int, str, str], generation: int
-) -> None:
-    row_id, key, is_deleted, at, by = values
+def _row_of(
+    store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
+) -> bytes | None:
+    """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
+    if entry.op == "N" and last.row_id is not None:
+        return last.row_id
+    is_replaced = (last.op, last.key, last.at, last.seq) == (
+        "D",
+        entry.key,
+        entry.at,
+        entry.seq - 1,
+    )
+    if entry.op == "I" and is_replaced:
+        return last.row_id
+    if live is not None or entry.op in "DM":
+        return live
+    waiting = _first(store, FOLD.find_placeholder(t=table), entry.key)
+    return waiting or uuid_utils.uuid7().bytes
+
+
+def _first(store: DeviceStore, sql: str, key: object) -> bytes | None:
+    row = store.first(sql, {"key": key})
+    return row[0] if row else None
+
+
+def _put(store: DeviceStore, sql: str, entry: _Entry, generation: int, *, is_deleted: int) -> None:
     store.run(
         sql,
         {
-            "row_id": row_id,
-            "key": key,
+            "row_id": entry.row_id,
+            "key": entry.key,
             "is_deleted": is_deleted,
-            "at": at,
-            "by": by,
+            "at": entry.at,
+            "by": entry.by,
             "generation": generation,
         },
     )

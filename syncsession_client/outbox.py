@@ -52,7 +52,7 @@ class Outbox:
             self._db = self._open()
         except (apsw.NotADBError, apsw.CorruptError):
             self.path.unlink()
-            self._journal.unlink(missing_ok=True)
+            self._wal.unlink(missing_ok=True)
             self._db = self._open()
         except (apsw.BusyError, apsw.LockedError) as error:
             raise DatabaseLocked(f"another sync of {database} is running; try again") from error
@@ -66,9 +66,10 @@ class Outbox:
         self._db.close()
 
     @contextmanager
-    def transaction(self) -> Iterator[None]:
-        """One durable change of the sidecar; rolled back when the body raises."""
+    def transaction(self, *, durable: bool = True) -> Iterator[None]:
+        """One change of the sidecar; rolled back when the body raises."""
         try:
+            self._db.execute(OUTBOX.be_durable if durable else OUTBOX.be_fast)
             self._db.execute(OUTBOX.begin)
             try:
                 yield
@@ -136,7 +137,7 @@ class Outbox:
 
     def drop_outgoing(self) -> None:
         """Forget the sealed session."""
-        with self.transaction():
+        with self.transaction(durable=False):
             self._db.execute(OUTBOX.delete_outgoing_batches)
             self._db.execute(OUTBOX.delete_outgoing)
         self._shrink()
@@ -150,7 +151,7 @@ class Outbox:
 
     def begin_incoming(self, pull_id: str, device_id: str, answer: bytes) -> None:
         """Keep a pull that has begun, and what the server said of it."""
-        with self.transaction():
+        with self.transaction(durable=False):
             self._db.execute(
                 OUTBOX.insert_incoming,
                 {"pull_id": pull_id, "device_id": device_id, "answer": answer},
@@ -172,7 +173,7 @@ class Outbox:
 
     def drop_incoming(self) -> None:
         """Forget the pull."""
-        with self.transaction():
+        with self.transaction(durable=False):
             self._db.execute(OUTBOX.delete_incoming_batches)
             self._db.execute(OUTBOX.delete_incoming)
         self._shrink()
@@ -181,11 +182,11 @@ class Outbox:
         """Delete the sidecar itself."""
         self._db.close()
         self.path.unlink(missing_ok=True)
-        self._journal.unlink(missing_ok=True)
+        self._wal.unlink(missing_ok=True)
 
     @property
-    def _journal(self) -> Path:
-        return self.path.with_name(self.path.name + "-journal")
+    def _wal(self) -> Path:
+        return self.path.with_name(self.path.name + "-wal")
 
     def _open(self) -> apsw.Connection:
         db = apsw.Connection(str(self.path))
@@ -193,7 +194,7 @@ class Outbox:
             for sql in (
                 OUTBOX.defer_busy,
                 OUTBOX.lock,
-                OUTBOX.truncate_journal,
+                OUTBOX.write_ahead,
                 OUTBOX.create_outgoing,
                 OUTBOX.create_outgoing_batch,
                 OUTBOX.create_incoming,

@@ -1,11 +1,12 @@
 """Pulling: ask for the sessions this device has not processed, download them, hand them over."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 
 import msgspec
 
+from .flight import in_flight
 from .identity import SyncTable
 from .outbox import Outbox
 from .progress import Cancellation, Progress, Report
@@ -35,6 +36,11 @@ class PullAnswer(msgspec.Struct, frozen=True):
     @property
     def settled(self) -> SessionSet:
         return SessionSet.from_wire(self.sessions)
+
+    @property
+    def rows(self) -> int:
+        """How many rows the batches hold."""
+        return sum(batch.rows for batch in self.batches)
 
 
 @dataclass(frozen=True)
@@ -87,26 +93,24 @@ def under_way(outbox: Outbox) -> tuple[str, Download] | None:
 
 
 def download(
-    outbox: Outbox,
-    transport: Transport,
-    begun: Download,
-    *,
-    report: Report,
-    cancellation: Cancellation,
-) -> None:
-    """Download the batches that are missing.
+    outbox: Outbox, transport: Transport, begun: Download, *, cancellation: Cancellation
+) -> Generator[tuple[PulledBatch, bytes], None, None]:
+    """Every batch of the pull, in order: from the outbox, or downloaded and kept there first.
 
     Raises:
         UnknownPull: the server has forgotten the pull; begin another.
     """
-    answer = begun.answer
     here = set(outbox.incoming_numbers())
-    total, done = sum(b.rows for b in answer.batches), 0
-    for batch in answer.batches:
-        cancellation.check()
-        if batch.number not in here:
-            payload = transport.get_batch(begun.pull_id, batch.number)
-            with outbox.transaction():
-                outbox.add_incoming(batch.number, payload)
-        done += batch.rows
-        report(Progress("pull_table", batch.table, done, total))
+
+    def fetch(batch: PulledBatch) -> bytes | None:
+        if batch.number in here:
+            return None
+        return transport.get_batch(begun.pull_id, batch.number)
+
+    for batch, payload in in_flight(fetch, begun.answer.batches, cancellation):
+        if payload is None:
+            yield batch, outbox.incoming_payload(batch.number)
+            continue
+        with outbox.transaction(durable=False):
+            outbox.add_incoming(batch.number, payload)
+        yield batch, payload

@@ -1,14 +1,14 @@
 """Pushing: seal what is dirty, send it, see it committed, clear the marks."""
 
 import uuid
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, NamedTuple
 
 import msgspec
 
+from .flight import in_flight
 from .fold import Folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
@@ -26,8 +26,8 @@ SEALED = "zstd"
 """How batches are kept in the sidecar."""
 
 _BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this, however few its rows
+_CHUNK_ROWS = 500
 _UNPACKED_LIMIT = 1 << 30
-_IN_FLIGHT = 3  # batches on their way at a time: the server checks one while the next travels
 
 
 @dataclass(frozen=True)
@@ -148,29 +148,32 @@ class _Dirty(NamedTuple):
     is_changed: bool
 
 
-def _dirty(store: DeviceStore, table: SyncTable) -> Iterator[_Dirty]:
+def _dirty(store: DeviceStore, table: SyncTable) -> Iterator[list[_Dirty]]:
+    """The dirty rows of a table, in chunks: a thousand at a time cost half of one by one."""
     first_value = 1 + batches.META + len(table.identity) + int(table.is_local)
-    pack, digest_of = batches.pack, batches.digest_of
-    for found in store.rows(ROWS.dirty(t=table)):
-        if found[4]:
-            yield _Dirty(found[1:], None, 0, True)
-            continue
-        packed = pack(found[first_value:])
-        digest = digest_of(packed)
-        yield _Dirty(found[1:], digest, len(packed), digest != found[0])
+    for found in store.chunks(ROWS.dirty(t=table), _CHUNK_ROWS):
+        packed = [batches.pack(row[first_value:]) for row in found]
+        digests = [batches.digest_of(values) for values in packed]
+        yield [
+            _Dirty(row[1:], None, 0, True)
+            if row[4]
+            else _Dirty(row[1:], digest, len(values), digest != row[0])
+            for row, values, digest in zip(found, packed, digests, strict=True)
+        ]
 
 
-def _batches(rows: Iterable[_Dirty], batch_rows: int) -> Iterator[list[_Dirty]]:
+def _batches(chunks: Iterable[list[_Dirty]], batch_rows: int) -> Iterator[list[_Dirty]]:
     """The rows in batches that hold changed rows only, or unchanged ones only."""
     batch: dict[bool, list[_Dirty]] = {True: [], False: []}
     size = 0
-    for row in rows:
+    for row in chain.from_iterable(chunks):
         part = batch[row.is_changed]
         part.append(row)
-        size += row.size * row.is_changed
-        if len(part) == batch_rows or (row.is_changed and size > _BATCH_BYTES):
+        if row.is_changed:
+            size += row.size
+        if len(part) == batch_rows or size > _BATCH_BYTES:
             yield part
-            batch[row.is_changed], size = [], size * (not row.is_changed)
+            batch[row.is_changed], size = [], 0
     yield from (part for part in batch.values() if part)
 
 
@@ -206,43 +209,23 @@ def _send_batches(
     received = SessionSet.from_wire(begun["received"])
     encoding = bodies.choose(",".join(begun["encodings"]))
     done = 0
-    with ThreadPoolExecutor(_IN_FLIGHT, "push") as pool:
-        sending: deque[tuple[Future[None], str, int]] = deque()
-        try:
-            for number, table, rows in outbox.outgoing_numbers():
-                cancellation.check()
-                payload = outbox.payload(number) if number not in received else None
-                sent = pool.submit(_send, transport, outgoing, number, payload, encoding)
-                sending.append((sent, table, rows))
-                if len(sending) > _IN_FLIGHT:
-                    done += _finish_one(sending, done, total, report)
-            while sending:
-                done += _finish_one(sending, done, total, report)
-        finally:
-            for sent, _, _ in sending:
-                sent.cancel()
 
+    def send_one(item: tuple[int, int, str, bytes | None]) -> None:
+        number, _, _, payload = item
+        if payload is None:
+            return
+        if encoding != SEALED:
+            unpacked = bodies.decompress(payload, SEALED, _UNPACKED_LIMIT)
+            payload = bodies.compress(unpacked, encoding)
+        transport.send_batch(outgoing.session_id, number, payload, encoding)
 
-def _send(
-    transport: Transport, outgoing: Outgoing, number: int, payload: bytes | None, encoding: str
-) -> None:
-    """Send one batch, unless the server has it."""
-    if payload is None:
-        return
-    if encoding != SEALED:
-        unpacked = bodies.decompress(payload, SEALED, _UNPACKED_LIMIT)
-        payload = bodies.compress(unpacked, encoding)
-    transport.send_batch(outgoing.session_id, number, payload, encoding)
-
-
-def _finish_one(
-    sending: deque[tuple[Future[None], str, int]], done: int, total: int, report: Report
-) -> int:
-    """Wait for the oldest batch under way; its rows."""
-    sent, table, rows = sending.popleft()
-    sent.result()
-    report(Progress("push_table", table, done + rows, total))
-    return rows
+    items = (
+        (number, rows, table, None if number in received else outbox.payload(number))
+        for number, table, rows in outbox.outgoing_numbers()
+    )
+    for (_, rows, table, _), _ in in_flight(send_one, items, cancellation):
+        done += rows
+        report(Progress("push_table", table, done, total))
 
 
 def _check_outcome(status: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -103,6 +104,13 @@ class DeviceStore:
         """The rows of a statement, one at a time."""
         with self._errors():
             yield from self._db.execute(sql, values)
+
+    def chunks(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
+        """The rows of a statement, at most `size` at a time."""
+        with self._errors():
+            cursor = self._db.execute(sql)
+            while chunk := list(islice(cursor, size)):
+                yield chunk
 
     def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
         """The first row of a statement, or None."""
@@ -217,6 +225,7 @@ class DeviceStore:
         self._db.execute(SCHEMA.defer_busy)
         self._db.execute(SCHEMA.ignore_foreign_keys)
         self._db.execute(SCHEMA.cache)
+        self._db.execute(SCHEMA.temporary_cache)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
         self._db.create_scalar_function("row_digest", lambda *v: digest_of(pack(v)))
@@ -234,7 +243,7 @@ class DeviceStore:
             raise NotADatabase(f"{self.path} is not an SQLite database: {error}") from error
         except apsw.CantOpenError as error:
             raise NotWritable(
-                f"{self.path} cannot be opened for writing; is it there, and its directory writable?"
+                f"{self.path} cannot be opened for writing: is it there, its directory writable?"
             ) from error
         except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise NotWritable(f"{self.path} cannot be written: {error}") from error

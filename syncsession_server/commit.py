@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from itertools import chain, groupby
 from typing import Any
 
 import msgspec
@@ -15,6 +16,8 @@ from syncsession_client.protocol.tables import Table
 from .stores import Store, Transaction
 from .tables import ServerTable, column_name
 from .tenants import now
+
+_Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
 
 UNPACKED_LIMIT = 1 << 30  # what was accepted into staging was checked against the real limit
 
@@ -62,15 +65,17 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         "user_id": user_id,
         "now": now(),
     }
-    shape: tuple[str, tuple[str, ...]] | None = None
-    async for batch in _staged(store, tx, session):
-        if shape != (batch.table, batch.columns):
+    shape: _Shape | None = None
+    async for group in _staged(store, tx, session):
+        first = group[0]
+        if shape != _shape(first):
             if shape is not None:
                 await _write(store, tx, shape, stamp)
-            shape = (batch.table, batch.columns)
-            await _create_staging(store, tx, batch)
-        sizes = {"keys": len(batch.key), "columns": len(batch.columns)}
-        await tx.run_many(store.sql.rows.stage(**sizes), batch.rows)
+            shape = _shape(first)
+            await _create_staging(store, tx, first)
+        sizes = {"keys": len(first.key), "columns": len(first.columns)}
+        rows = chain.from_iterable(batch.rows for batch in group)
+        await tx.run_many(store.sql.rows.stage(**sizes), rows)
     if shape is not None:
         await _write(store, tx, shape, stamp)
     moved = await tx.run(
@@ -80,15 +85,27 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         raise SessionState(f"session {session['session_id']} is not being processed any more")
 
 
-async def _staged(store: Store, tx: Transaction, session: dict[str, Any]) -> AsyncIterator[Batch]:
-    for (number,) in await tx.all(store.sql.sessions.batch_numbers, session):
-        row = await tx.first(store.sql.sessions.batch_payload, session | {"number": number})
-        if row is not None:
-            yield await asyncio.to_thread(_unpack, *row)
+async def _staged(
+    store: Store, tx: Transaction, session: dict[str, Any]
+) -> AsyncIterator[list[Batch]]:
+    """The staged batches, a few at a time; those of one list have the same shape."""
+    after = 0
+    while rows := await tx.all(store.sql.sessions.next_batches, session | {"after": after}):
+        after = rows[-1][0]
+        unpacked = await asyncio.to_thread(_unpack, rows)
+        for _, group in groupby(unpacked, key=_shape):
+            yield list(group)
 
 
-def _unpack(encoding: str, payload: bytes) -> Batch:
-    return batches.decode(bodies.decompress(payload, encoding, UNPACKED_LIMIT))
+def _unpack(rows: list[tuple[Any, ...]]) -> list[Batch]:
+    return [
+        batches.decode(bodies.decompress(payload, encoding, UNPACKED_LIMIT))
+        for _, encoding, payload in rows
+    ]
+
+
+def _shape(batch: Batch) -> _Shape:
+    return batch.table, batch.columns
 
 
 async def _create_staging(store: Store, tx: Transaction, batch: Batch) -> None:
@@ -97,9 +114,7 @@ async def _create_staging(store: Store, tx: Transaction, batch: Batch) -> None:
     await tx.run(sql, {})
 
 
-async def _write(
-    store: Store, tx: Transaction, shape: tuple[str, tuple[str, ...]], stamp: dict[str, Any]
-) -> None:
+async def _write(store: Store, tx: Transaction, shape: _Shape, stamp: dict[str, Any]) -> None:
     name, columns = shape
     table = ServerTable(await find_table(store, tx, stamp["tenant_id"], name))
     names = {

@@ -55,6 +55,7 @@ class Committer:
             await commit_session(self._store, *queued)
             async with self._ended:
                 self._ended.notify_all()
+            await self._store.tidy()
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

@@ -22,6 +22,7 @@ SPOOLED = "zstd"
 """How spooled batches are kept."""
 
 BATCH_ROWS = 1000
+_READ_ROWS = 4 * BATCH_ROWS  # a step to the database's thread and back costs as much as 500 rows
 _BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this
 _WRITE_TOGETHER = 16  # batches that one transaction spools
 
@@ -113,7 +114,7 @@ async def _unseen(
             is_all = len(unseen.ranges) == 1 and first == 1
             render = store.sql.rows.select_all if is_all else store.sql.rows.select_sessions
             params = {"tenant_id": tenant_id, "first": first, "last": last}
-            async for rows in tx.stream(render(**names), params, BATCH_ROWS):
+            async for rows in tx.stream(render(**names), params, _READ_ROWS):
                 yield table, rows
 
 
@@ -125,7 +126,13 @@ async def _add(spool: _Spool, table: Table, rows: list[tuple[Any, ...]]) -> None
 
 
 def _encode(table: Table, rows: list[Any]) -> list[tuple[bytes, int]]:
-    """The rows as compressed batches: one, unless their values are large."""
+    """The rows as compressed batches, of at most BATCH_ROWS and less where values are large."""
+    if len(rows) > BATCH_ROWS:
+        return [
+            batch
+            for start in range(0, len(rows), BATCH_ROWS)
+            for batch in _encode(table, rows[start : start + BATCH_ROWS])
+        ]
     payload = batches.encode(Batch(table.name, table.wire_key, table.wire_columns, rows))
     if len(payload) > _BATCH_BYTES and len(rows) > 1:
         middle = len(rows) // 2

@@ -26,8 +26,8 @@ def settled(last_number: int, live: Iterable[int]) -> SessionSet:
     return given - SessionSet.of(*live)
 
 
-def check_receiving(status: str, session_id: str) -> bool:
-    """Whether a batch is to be kept; False where it has served its purpose already.
+def check_receiving(status: str, session_id: str) -> None:
+    """Refuse a batch of a session that has ended; one that is further on has the batch already.
 
     Raises:
         SessionExpired, SessionFailed: the session has ended without a commit.
@@ -36,7 +36,6 @@ def check_receiving(status: str, session_id: str) -> bool:
         raise SessionExpired(f"session {session_id} has expired; seal the rows again")
     if status == "failed":
         raise SessionFailed(f"session {session_id} has failed; seal the rows again")
-    return status in ("open", "staged")
 
 
 def check_complete(session_id: str, received: int, expected: int) -> None:

@@ -76,11 +76,9 @@ async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch)
         SessionExpired, SessionFailed: the session has ended without a commit.
     """
     ours = {"tenant_id": tenant_id, "session_id": session_id}
-    async with store.write(durable=False) as tx:
-        session = await _show(store, tx, ours)
-        if sessions.check_receiving(session["status"], session_id):
-            await tx.run(store.sql.sessions.add_batch, ours | asdict(batch))
-            await tx.run(store.sql.sessions.to_staged, ours | {"now": now()})
+    if not await store.run(store.sql.sessions.add_batch, ours | asdict(batch), durable=False):
+        session = await _show(store, store, ours)
+        sessions.check_receiving(session["status"], session_id)
 
 
 async def queue(store: Store, tenant_id: str, session_id: str) -> None:
@@ -95,6 +93,7 @@ async def queue(store: Store, tenant_id: str, session_id: str) -> None:
         if row[3] == "open":
             received = await tx.all(store.sql.sessions.batch_numbers, ours)
             sessions.check_complete(session_id, len(received), row[4])
+            await tx.run(store.sql.sessions.to_staged, ours | {"now": now()})
         await tx.run(store.sql.sessions.to_queued, ours | {"now": now()})
 
 

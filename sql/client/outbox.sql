@@ -107,8 +107,16 @@ DELETE FROM incoming_batch;
 -- name: shrink
 VACUUM;
 
--- name: truncate_journal
-PRAGMA journal_mode = TRUNCATE;
+-- name: write_ahead
+PRAGMA journal_mode = WAL;
+
+-- name: be_durable
+-- What is sealed survives a power cut before its first byte leaves.
+PRAGMA synchronous = FULL;
+
+-- name: be_fast
+-- What is downloaded can be downloaded again; a power cut may take it, and breaks nothing.
+PRAGMA synchronous = NORMAL;
 
 -- name: defer_busy
 PRAGMA busy_timeout = 2000;

@@ -33,6 +33,10 @@ PRAGMA foreign_keys = OFF;
 -- 64 MiB of pages: folding and applying touch a table in key order.
 PRAGMA cache_size = -65536;
 
+-- name: temporary_cache
+-- 16 MiB of pages for rows on their way into the application's tables; more go to a file.
+PRAGMA temp.cache_size = -16384;
+
 -- name: begin_write
 BEGIN IMMEDIATE;
 

@@ -38,12 +38,12 @@ async def receive(request: web.Request) -> web.Response:
     caller.require("sync")
     session_id = requests.path_id(request, "session_id")
     number = requests.batch_number(request)
-    batch = await asyncio.to_thread(_decode, await requests.body(request))
+    packed, encoding = await request.read(), requests.encoding(request)
+    limit = request.app[SETTINGS].max_body_bytes
+    batch = await asyncio.to_thread(_unpack, packed, encoding, limit)
     table = await find_table(store, store, caller.tenant_id, batch.table)
     await asyncio.to_thread(_check, table, batch, caller)
-    staged = staging.StagedBatch(
-        number, batch.table, len(batch.rows), requests.encoding(request), await request.read()
-    )
+    staged = staging.StagedBatch(number, batch.table, len(batch.rows), encoding, packed)
     await staging.add(store, caller.tenant_id, session_id, staged)
     return web.Response(status=204)
 
@@ -75,9 +75,9 @@ async def _outcome(request: web.Request, session_id: str) -> dict[str, Any]:
         await request.app[COMMITTER].wait_for_end(min(left, settings.queue_poll_interval_seconds))
 
 
-def _decode(body: bytes) -> Batch:
+def _unpack(packed: bytes, encoding: str, limit: int) -> Batch:
     try:
-        return batches.decode(body)
+        return batches.decode(bodies.decompress(packed, encoding, limit))
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body is not a batch: {error}") from error
 

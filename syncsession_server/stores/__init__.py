@@ -59,6 +59,12 @@ class Store(Protocol):
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
         """The first row of a statement that needs no transaction, or None."""
 
+    async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:
+        """Run one statement as a transaction of its own; how many rows it changed."""
+
+    async def tidy(self) -> None:
+        """Do what the database puts off while it is busy; called when a session has ended."""
+
     def read(self) -> AbstractAsyncContextManager[Transaction]:
         """A transaction that reads one snapshot."""
 

@@ -37,12 +37,12 @@ class SqliteStore:
 
     async def __aenter__(self) -> "SqliteStore":
         async with AsyncExitStack() as stack:
-            self._writer = await stack.enter_async_context(_Lane(self.path, self.sql))
+            self._writer = await stack.enter_async_context(_Lane(self.path, self.sql, writes=True))
             await self._create_schema()
             self._writing = asyncio.Lock()
             self._readers: asyncio.LifoQueue[_Lane] = asyncio.LifoQueue()
             for _ in range(_READERS):
-                lane = await stack.enter_async_context(_Lane(self.path, self.sql))
+                lane = await stack.enter_async_context(_Lane(self.path, self.sql, writes=False))
                 self._readers.put_nowait(lane)
             self._stack = stack.pop_all()
         return self
@@ -68,6 +68,12 @@ class SqliteStore:
         finally:
             self._readers.put_nowait(lane)
 
+    async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:
+        """Run one statement as a transaction of its own; how many rows it changed."""
+        async with self._writing:
+            await self._writer.be_durable(durable)
+            return await self._writer.run(sql, params)
+
     @asynccontextmanager
     async def write(self, *, durable: bool = True) -> AsyncIterator["_Lane"]:
         """The one write transaction that SQLite allows at a time."""
@@ -75,6 +81,14 @@ class SqliteStore:
             await self._writer.be_durable(durable)
             async with self._writer.transaction(self.sql.connection.begin_write):
                 yield self._writer
+
+    async def tidy(self) -> None:
+        """Copy what is committed from the write-ahead log into the file, beside other work."""
+        lane = await self._readers.get()
+        try:
+            await lane.run(self.sql.connection.checkpoint, {})
+        finally:
+            self._readers.put_nowait(lane)
 
     async def _create_schema(self) -> None:
         connection = self.sql.connection
@@ -92,8 +106,9 @@ class SqliteStore:
 class _Lane:
     """One connection and the thread that its calls run in; a `stores.Transaction` while in one."""
 
-    def __init__(self, path: Path, sql: Dialect) -> None:
+    def __init__(self, path: Path, sql: Dialect, *, writes: bool) -> None:
         self._path = path
+        self._writes = writes
         self._sql = sql.connection
         self._durable = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
@@ -164,7 +179,14 @@ class _Lane:
         db = apsw.Connection(str(self._path))
         try:
             sql = self._sql
-            for pragma in (sql.defer_busy, sql.write_ahead, sql.synchronous_full, sql.cache):
+            for pragma in (
+                sql.defer_busy,
+                sql.write_ahead,
+                sql.synchronous_full,
+                sql.cache_writer if self._writes else sql.cache_reader,
+                sql.checkpoint_at,
+                sql.temporary_cache,
+            ):
                 db.execute(pragma)
         except BaseException:
             db.close()

@@ -15,9 +15,13 @@ PRAGMA synchronous = NORMAL;
 -- Milliseconds to wait for another process's lock.
 PRAGMA busy_timeout = 30000;
 
--- name: cache
--- 64 MiB of pages.
-PRAGMA cache_size = -65536;
+-- name: cache_writer
+-- 32 MiB of pages: a commit touches a table in key order.
+PRAGMA cache_size = -32768;
+
+-- name: cache_reader
+-- 4 MiB of pages: a pull reads each row once.
+PRAGMA cache_size = -4096;
 
 -- name: read_version
 PRAGMA user_version;
@@ -36,3 +40,14 @@ COMMIT;
 
 -- name: rollback
 ROLLBACK;
+
+-- name: checkpoint_at
+-- Pages in the write-ahead log at which a commit itself has to empty it; the server does so earlier.
+PRAGMA wal_autocheckpoint = 16384;
+
+-- name: checkpoint
+PRAGMA wal_checkpoint (PASSIVE);
+
+-- name: temporary_cache
+-- 16 MiB of pages for the rows of a session on their way from staging; more go to a file.
+PRAGMA temp.cache_size = -16384;

@@ -91,8 +91,13 @@ SELECT s.tenant_id, s.session_id
  LIMIT 1;
 
 -- name: add_batch
+-- While the session is open, and the batch not here.
 INSERT INTO sync_staging (tenant_id, session_id, number, table_name, count_rows, encoding, payload)
-VALUES (:tenant_id, :session_id, :number, :table_name, :count_rows, :encoding, :payload)
+SELECT :tenant_id, :session_id, :number, :table_name, :count_rows, :encoding, :payload
+  FROM sync_session AS s
+ WHERE s.tenant_id = :tenant_id
+   AND s.session_id = :session_id
+   AND s.status = 'open'
 ON CONFLICT (tenant_id, session_id, number) DO NOTHING;
 
 -- name: batch_numbers
@@ -102,12 +107,15 @@ SELECT b.number
    AND b.session_id = :session_id
  ORDER BY b.number;
 
--- name: batch_payload
-SELECT b.encoding, b.payload
+-- name: next_batches
+-- A few at a time, in order.
+SELECT b.number, b.encoding, b.payload
   FROM sync_staging AS b
  WHERE b.tenant_id = :tenant_id
    AND b.session_id = :session_id
-   AND b.number = :number;
+   AND b.number > :after
+ ORDER BY b.number
+ LIMIT 16;
 
 -- name: delete_batches
 DELETE FROM sync_staging

@@ -1,0 +1,104 @@
+#!/bin/sh
+# Make .venv, with this project and what its tests need in it. Called by make.
+#
+# Does nothing while .venv is current: the stamp in it holds where the checkout is and the checksum
+# of pyproject.toml. PYTHON names the interpreter; else the first one that will do is taken.
+
+set -eu
+cd "$(dirname "$0")/.."
+
+stamp=.venv/stamp
+wanted="$(pwd -P) $(cksum <pyproject.toml)"
+
+say() {
+    printf '%s\n' "setup: $*" >&2
+}
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+is_recent() {
+    "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
+}
+
+has_venv() {
+    "$1" -c 'import ensurepip, venv' >/dev/null 2>&1
+}
+
+# The interpreters that are recent enough, one a line, best first.
+recent() {
+    if [ -n "${PYTHON:-}" ]; then
+        set -- "$PYTHON"
+    else
+        set -- python3.11 python3 python3.12 python3.13 python3.14
+    fi
+    for candidate in "$@"; do
+        if is_recent "$candidate"; then
+            command -v "$candidate"
+        fi
+    done
+}
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }
+}
+
+# Debian keeps ensurepip, without which no venv gets its pip, in a package of its own.
+install_venv() {
+    package="$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        fail "$1 cannot make a virtual environment. Install the package $package" \
+            "(as root: apt-get update && apt-get install -y $package) and try again."
+    fi
+    say "installing $package with apt-get"
+    as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$package" >&2 ||
+        fail "could not install $package: install it as root, and try again."
+    has_venv "$1" || fail "$1 still cannot make a virtual environment, with $package installed."
+}
+
+# The interpreter to use: one that can make a venv as it is, else one that can be helped to.
+find_python() {
+    found="$(recent)"
+    if [ -z "$found" ]; then
+        fail "there is no Python 3.11 or later here${PYTHON:+ (PYTHON is $PYTHON)}. On Debian 12:" \
+            "apt-get install -y python3 python3-venv. Elsewhere, name one: make PYTHON=/path/to/python"
+    fi
+    while IFS= read -r candidate; do
+        if has_venv "$candidate"; then
+            printf '%s\n' "$candidate"
+            return
+        fi
+    done <<END
+$found
+END
+    best="$(printf '%s\n' "$found" | head -n 1)"
+    install_venv "$best"
+    printf '%s\n' "$best"
+}
+
+if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && is_recent .venv/bin/python; then
+    exit 0
+fi
+
+rm -f "$stamp"
+if ! is_recent .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+    python="$(find_python)"
+    say "making .venv with $python"
+    "$python" -m venv --clear .venv
+fi
+say "installing the project into .venv; this takes a minute the first time"
+.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' ||
+    fail "pip could not install the project; the first set-up needs the network."
+printf '%s\n' "$wanted" >"$stamp"

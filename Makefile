@@ -1,0 +1,32 @@
+# Every target but help and clean makes .venv first, and leaves it alone while it is current.
+
+VENV_PYTHON := .venv/bin/python
+BENCH_ARGS ?=
+
+.PHONY: help demo test check bench clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\): *## /make \1	/p' Makefile | expand -t 14
+
+demo: ## run the main job on real data, and check what came out
+	@.ci/setup.sh
+	@$(VENV_PYTHON) docs/demo.py
+
+test: ## run the tests
+	@.ci/setup.sh
+	@$(VENV_PYTHON) -m pytest
+
+check: ## lint, check the format, the types and the generated reference
+	@.ci/setup.sh
+	$(VENV_PYTHON) -m ruff check .
+	$(VENV_PYTHON) -m ruff format --check .
+	$(VENV_PYTHON) -m mypy
+	$(VENV_PYTHON) docs/generate.py --check
+
+bench: ## measure; BENCH_ARGS="push --rows 1000 --runs 1" chooses what
+	@.ci/setup.sh
+	@$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
+
+clean: ## remove .venv, caches and builds
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,24 @@
+"""One real server for all tests; each test has a tenant of its own."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import Server, World, serving
+
+from syncsession_server.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server on a free loopback port, over a fresh embedded store."""
+    path = tmp_path_factory.mktemp("server") / "server.db"
+    with serving(Settings(database=f"sqlite:///{path}")) as running:
+        yield running
+
+
+@pytest.fixture
+def world(server: Server, tmp_path: Path) -> World:
+    """A tenant and a directory of the test's own. Application tables are shared by all tenants, so
+    tests of different shapes use different table names."""
+    return World(server, tmp_path)
