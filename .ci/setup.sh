@@ -63,7 +63,7 @@ install_venv() {
     say "installing $package with apt-get"
     as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
     as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$package" >&2 ||
+        apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
         fail "could not install $package: install it as root, and try again."
     has_venv "$1" || fail "$1 still cannot make a virtual environment, with $package installed."
 }

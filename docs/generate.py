@@ -86,14 +86,14 @@ def _cli_page() -> str:
         "| exit code | meaning |\n| --- | --- |\n"
         "| 0 | done |\n"
         "| 1 | failed; the same command will fail again |\n"
-        "| 2 | wrong usage |\n"
+        "| 2 | wrong usage: a flag, an argument or a setting is missing or of no use |\n"
         "| 75 | failed for now; the same command may succeed later |",
         "An error is one line, `Error: what is wrong, and the way out [code]`. The codes are in "
         "[errors.md](errors.md). Every command has `--help`, every program `--version`.",
     ]
     for name, command in commands():
         parts += [f"## {name}", *_command(name, command)]
-    return "\n\n".join(parts) + "\n"
+    return _page(*parts)
 
 
 def _command(name: str, command: click.Command) -> Iterator[str]:
@@ -151,25 +151,20 @@ def _default(value: Any) -> str:
 
 def _settings_page() -> str:
     server = ((f"`{f}`", f"`{v}`", f"`{d}`", h) for f, v, h, d in described())
-    return (
-        "\n\n".join(
-            [
-                _GENERATED,
-                "# Settings",
-                "A flag beats the environment, and the environment beats the default. Settings are "
-                "read once, when a program starts.",
-                "## The server",
-                "Flags of `syncsession-server run`. `token create` takes `--database` too.",
-                _table(("flag", "environment", "default", "meaning"), server),
-                "## The client",
-                "The token has no flag, so that it does not stand in the list of processes: it is in "
-                "`SYNCSESSION_TOKEN`, or in a file that `--token-file` names. The file beats the "
-                "environment. The server's URL is remembered in the database by `init` and `clone`; "
-                "`--server` and `SYNCSESSION_SERVER` beat what is remembered, for that call.",
-                _table(("flag", "environment", "default", "meaning"), _client_settings()),
-            ]
-        )
-        + "\n"
+    return _page(
+        _GENERATED,
+        "# Settings",
+        "A flag beats the environment, and the environment beats the default. Settings are "
+        "read once, when a program starts.",
+        "## The server",
+        "Flags of `syncsession-server run`. `token create` takes `--database` too.",
+        _table(("flag", "environment", "default", "meaning"), server),
+        "## The client",
+        "The token has no flag, so that it does not stand in the list of processes: it is in "
+        "`SYNCSESSION_TOKEN`, or in a file that `--token-file` names. The file beats the "
+        "environment. The server's URL is remembered in the database by `init` and `clone`; "
+        "`--server` and `SYNCSESSION_SERVER` beat what is remembered, for that call.",
+        _table(("flag", "environment", "default", "meaning"), _client_settings()),
     )
 
 
@@ -189,30 +184,25 @@ def _errors_page() -> str:
         (
             f"`{error.code}`",
             f"`{error.__name__}`",
-            f"`{error.__base__.__name__}`" if error.__base__ is not Exception else "",
+            f"`{error.mro()[1].__name__}`" if error is not SyncError else "",
             str(error.status),
             "yes" if error.retryable else "no",
             " ".join((error.__doc__ or "").split()),
         )
         for error in _tree(SyncError)
     )
-    return (
-        "\n\n".join(
-            [
-                _GENERATED,
-                "# Errors",
-                "One tree of classes, in `syncsession_client.protocol.errors`. What the server raises "
-                "is what the client raises: the code crosses the wire. `except TryLater` catches "
-                "everything that is a kind of it: all that may pass by itself.",
-                "Every failed answer of the server has this body, with the HTTP status of the table:",
-                '    {"error": {"code": "unknown_session", "message": "…", "retryable": false}}',
-                "A command prints the message with the code in brackets, and ends with exit code 75 "
-                "where the error is retryable, else 1. What to do about the common ones: "
-                "[how-to/errors.md](../how-to/errors.md).",
-                _table(("code", "class", "a kind of", "HTTP", "retryable", "meaning"), rows),
-            ]
-        )
-        + "\n"
+    return _page(
+        _GENERATED,
+        "# Errors",
+        "One tree of classes, in `syncsession_client.protocol.errors`. What the server raises "
+        "is what the client raises: the code crosses the wire. `except TryLater` catches "
+        "everything that is a kind of it: all that may pass by itself.",
+        "Every failed answer of the server has this body, with the HTTP status of the table:",
+        '    {"error": {"code": "unknown_session", "message": "…", "retryable": false}}',
+        "A command prints the message with the code in brackets, and ends with exit code 75 "
+        "where the error is retryable, 2 where it is `invalid_setting`, else 1. What to do about the common ones: "
+        "[how-to/errors.md](../how-to/errors.md).",
+        _table(("code", "class", "a kind of", "HTTP", "retryable", "meaning"), rows),
     )
 
 
@@ -237,6 +227,10 @@ def _routes() -> str:
         if isinstance(r, web.RouteDef)
     )
     return _table(("method", "path", "answer"), rows)
+
+
+def _page(*parts: str) -> str:
+    return "\n\n".join(parts) + "\n"
 
 
 def _table(head: tuple[str, ...], rows: Any) -> str:

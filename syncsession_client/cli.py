@@ -17,7 +17,7 @@ from .engine import BATCH_ROWS, Synced, SyncEngine, clone_database
 from .identity import Choices
 from .progress import Progress, Report, silent
 from .protocol.commands import Cli
-from .protocol.errors import MissingSetting
+from .protocol.errors import InvalidSetting
 from .protocol.tables import KeyKind
 from .status import read_status, set_user
 from .transport import Transport
@@ -131,7 +131,7 @@ def init(
             "is_new": done.is_new,
         },
         as_json,
-        f"{database} is set up: {len(names)} tables, {done.rows} rows to push",
+        f"{database} is set up: {_count(len(names), 'table')}, {_count(done.rows, 'row')} to push",
     )
 
 
@@ -188,7 +188,9 @@ def clone(database: Path, server: str | None, token_file: Path | None, as_json: 
             database, server=_required_server(server), token=_token(token_file), report=report
         )
     _print(
-        _synced(database, synced), as_json, f"{database} is made: {synced.pulled.rows} rows pulled"
+        _synced(database, synced),
+        as_json,
+        f"{database} is made: {_count(synced.pulled.rows, 'row')} pulled",
     )
 
 
@@ -277,8 +279,8 @@ def _sync(
         synced = act(engine)
     for warning in synced.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    pushed, pulled = synced.pushed.rows, synced.pulled.rows
-    _print(_synced(database, synced), as_json, f"{database}: {pushed} rows pushed, {pulled} pulled")
+    pushed, pulled = _count(synced.pushed.rows, "row"), _count(synced.pulled.rows, "row")
+    _print(_synced(database, synced), as_json, f"{database}: {pushed} pushed, {pulled} pulled")
 
 
 def _synced(database: Path, synced: Synced) -> dict[str, Any]:
@@ -323,9 +325,13 @@ def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
     click.echo(json.dumps(result) if as_json else text)
 
 
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _required_server(server: str | None) -> str:
     if not server:
-        raise MissingSetting("no server: name it with --server URL or in SYNCSESSION_SERVER")
+        raise InvalidSetting("no server: name it with --server URL or in SYNCSESSION_SERVER")
     return server
 
 
@@ -333,7 +339,7 @@ def _token(token_file: Path | None) -> str:
     """The token: the file's beats the environment's."""
     token = token_file.read_text() if token_file else os.environ.get("SYNCSESSION_TOKEN", "")
     if not token.strip():
-        raise MissingSetting(
+        raise InvalidSetting(
             "no token: put one in SYNCSESSION_TOKEN, or in a file named by --token-file"
         )
     return token.strip()

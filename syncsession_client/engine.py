@@ -1,7 +1,8 @@
 """SyncEngine: one database file and one server, in step. The caller owns retries."""
 
 import tempfile
-from contextlib import ExitStack, closing
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,8 @@ from .progress import Cancellation, Progress, Report, silent
 from .protocol.errors import (
     AlreadyExists,
     NotWritable,
+    RequestError,
     SessionExpired,
-    SessionFailed,
     UnknownPull,
     UnknownSession,
     Unsyncable,
@@ -27,7 +28,7 @@ from .protocol.session_set import SessionSet
 from .protocol.tables import Table, to_json
 from .pull import Download
 from .push import Pushed
-from .store import STATE, DeviceStore, State
+from .store import STATE, DeviceStore
 from .transport import Transport
 
 BATCH_ROWS = 1000
@@ -100,26 +101,33 @@ class SyncEngine:
 
         A pull that an earlier call began is finished first: what it holds is older than a push.
         """
-        resumed = self._finish_pull()
-        pushed = self._push()
-        pulled = self._pull()
-        if resumed is not None:
-            pulled.rows += resumed.rows
-            pulled.kept_rows += resumed.kept_rows
-        return self._done(pushed, pulled)
+        with self._naming_tenants():
+            resumed = self._finish_pull()
+            pushed = self._push()
+            return self._done(pushed, _added(self._pull(), resumed))
 
     def push(self) -> Synced:
         """Push what is dirty."""
-        return self._done(self._push(), Pulled())
+        with self._naming_tenants():
+            return self._done(self._push(), Pulled())
 
     def pull(self) -> Synced:
         """Pull what other devices committed."""
-        resumed = self._finish_pull()
-        pulled = self._pull()
-        if resumed is not None:
-            pulled.rows += resumed.rows
-            pulled.kept_rows += resumed.kept_rows
-        return self._done(Pushed(), pulled)
+        with self._naming_tenants():
+            resumed = self._finish_pull()
+            return self._done(Pushed(), _added(self._pull(), resumed))
+
+    @contextmanager
+    def _naming_tenants(self) -> Iterator[None]:
+        """Say which database it is that the server refuses, and of which tenant."""
+        try:
+            yield
+        except WrongTenant as error:
+            bound = self._store.state().tenant_id or "another"
+            raise WrongTenant(
+                f"{self._database} is bound to tenant {bound}, and the token is of another: use a "
+                f"token of {bound}, or clone a new file"
+            ) from error
 
     def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
         self._report(Progress("complete"))
@@ -159,7 +167,6 @@ class SyncEngine:
         try:
             return self._send(outgoing)
         except (SessionExpired, UnknownSession):
-            self._outbox.drop_outgoing()  # the rows are still dirty and are sealed again
             return None
 
     def _send(self, outgoing: Outgoing) -> Pushed:
@@ -175,8 +182,8 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-            except SessionFailed:
-                self._outbox.drop_outgoing()
+            except RequestError:
+                self._outbox.drop_outgoing()  # the rows are dirty still, and are sealed anew
                 raise
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
         return push.acknowledge(self._store, self._outbox, self._store.tables(), outgoing, outcome)
@@ -249,7 +256,7 @@ class SyncEngine:
             with self._store.write():
                 self._store.run(STATE.bind_tenant, {"tenant_id": tenant})
         elif state.tenant_id != tenant:
-            raise WrongTenant(_wrong_tenant(self._database, state, tenant))
+            raise WrongTenant(f"bound to {state.tenant_id}, not {tenant}")
 
 
 def clone_database(path: Path, *, server: str, token: str, report: Report = silent) -> Synced:
@@ -284,8 +291,13 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
     return synced
 
 
-def _wrong_tenant(database: Path, state: State, tenant: str) -> str:
-    return (
-        f"{database} is bound to tenant {state.tenant_id}, not {tenant}: use a token of "
-        f"{state.tenant_id}, or clone a new file"
+def _added(pulled: Pulled, earlier: Pulled | None) -> Pulled:
+    """Both pulls as one."""
+    if earlier is None:
+        return pulled
+    return Pulled(
+        pulled.sessions | earlier.sessions,
+        pulled.rows + earlier.rows,
+        pulled.kept_rows + earlier.kept_rows,
+        earlier.orphans + pulled.orphans,
     )

@@ -1,5 +1,7 @@
 """The application's database file: its one connection, its transactions, what it says of itself."""
 
+import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,6 +16,7 @@ from .identity import SyncTable, arrange
 from .protocol.batches import digest_of, pack
 from .protocol.errors import (
     DatabaseLocked,
+    NoSuchFile,
     NotADatabase,
     NotInitialized,
     NotWritable,
@@ -46,13 +49,15 @@ class DeviceStore:
     """One connection to the application's file. Whoever opens it closes it, by `with`.
 
     Raises:
-        NotADatabase: the file is not an SQLite database.
-        NotWritable: there is no such file, or it cannot be written.
+        NoSuchFile, NotADatabase: there is no file, or it is not an SQLite database.
+        NotWritable: it cannot be written.
         DatabaseLocked: another program held a lock for longer than the busy timeout.
     """
 
     def __init__(self, path: Path, *, create: bool = False) -> None:
         self.path = path
+        if not create:
+            _check_file(path)
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         with self._errors():
             self._db = apsw.Connection(str(path), flags=flags)
@@ -242,9 +247,7 @@ class DeviceStore:
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise NotADatabase(f"{self.path} is not an SQLite database: {error}") from error
         except apsw.CantOpenError as error:
-            raise NotWritable(
-                f"{self.path} cannot be opened for writing: is it there, its directory writable?"
-            ) from error
+            raise NotWritable(f"{self.path} cannot be opened for writing: {error}") from error
         except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
             raise NotWritable(f"{self.path} cannot be written: {error}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
@@ -260,6 +263,19 @@ class DeviceStore:
                 f"{self.path} holds text that is not UTF-8 (at {error.object[:20]!r}); "
                 "store it as a BLOB"
             ) from error
+
+
+def _check_file(path: Path) -> None:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        raise NoSuchFile(f"there is no file {path}; name the application's database") from None
+    except OSError as error:
+        raise NotWritable(f"{path} cannot be reached: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise NotADatabase(f"{path} is a directory, not an SQLite database")
+    if not os.access(path, os.W_OK):
+        raise NotWritable(f"{path} cannot be written: give its owner, or yourself, the permission")
 
 
 def _uuid7(*_: object) -> bytes:

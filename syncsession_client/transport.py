@@ -8,7 +8,7 @@ import httpx
 
 from . import protocol
 from .protocol.bodies import ENCODINGS
-from .protocol.errors import ServerBusy, ServerUnreachable, SyncError
+from .protocol.errors import InvalidSetting, ServerBusy, ServerUnreachable, SyncError
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0  # beginning a pull reads all that is new, in one snapshot
@@ -18,12 +18,13 @@ class Transport:
     """One connection pool to one server, for one device. Whoever opens it closes it, by `with`.
 
     Raises:
+        InvalidSetting: the server's URL is none.
         ServerUnreachable: no connection, or none that lasted until the answer (retryable).
         SyncError: the class that the server raised.
     """
 
     def __init__(self, server: str, token: str, device_id: str | None = None) -> None:
-        self.server = server.rstrip("/")
+        self.server = _checked(server)
         headers = {
             "Authorization": f"Bearer {token}",
             "Accept-Encoding": ", ".join(ENCODINGS),
@@ -119,7 +120,7 @@ class Transport:
             response = self._client.request(
                 method, self.server + path, content=content, headers=headers
             )
-        except (httpx.TransportError, httpx.InvalidURL) as error:
+        except httpx.TransportError as error:
             raise ServerUnreachable(
                 f"no answer from {self.server}: {error or type(error).__name__}; "
                 "is the server running, and its URL right?"
@@ -137,6 +138,21 @@ class Transport:
                 f"{self.server} answered {response.status_code} "
                 f"{response.reason_phrase}, which is not from a SyncSession server"
             )
+
+
+def _checked(server: str) -> str:
+    """The URL without a final slash.
+
+    Raises:
+        InvalidSetting: it is no http:// or https:// URL.
+    """
+    try:
+        url = httpx.URL(server)
+    except httpx.InvalidURL as error:
+        raise InvalidSetting(f"{server!r} is no URL: {error}") from error
+    if url.scheme not in ("http", "https") or not url.host:
+        raise InvalidSetting(f"{server!r} is no URL of a server: use http://host:port")
+    return server.rstrip("/")
 
 
 def _encode(body: Any) -> bytes:

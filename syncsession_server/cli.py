@@ -11,6 +11,7 @@ import click
 from aiohttp import web
 
 from syncsession_client.protocol.commands import Cli
+from syncsession_client.protocol.errors import InvalidSetting
 
 from .app import create_app
 from .settings import Settings, described
@@ -118,9 +119,9 @@ async def _serve(settings: Settings) -> None:
         )
         await stop.wait()
     except OSError as error:
-        raise click.ClickException(
+        raise InvalidSetting(
             f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "choose another with --port"
+            "choose another with --host or --port"
         ) from error
     finally:
         await runner.cleanup()

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from syncsession_client.protocol.errors import BadRequest
+from syncsession_client.protocol.errors import InvalidSetting
 
 _SQLITE = "sqlite:///"
 
@@ -36,10 +36,10 @@ class Settings:
         """The file that `database` names.
 
         Raises:
-            BadRequest: it is no sqlite:/// URL.
+            InvalidSetting: it is no sqlite:/// URL.
         """
         if not self.database.startswith(_SQLITE) or self.database == _SQLITE:
-            raise BadRequest(
+            raise InvalidSetting(
                 f"{self.database!r} is no database URL: use sqlite:///path (three slashes before a "
                 "relative path, four before an absolute one)"
             )

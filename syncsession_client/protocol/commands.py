@@ -4,9 +4,10 @@ from typing import Any
 
 import click
 
-from .errors import SyncError
+from .errors import InvalidSetting, SyncError
 
 FAILED = 1
+WRONG_USAGE = 2
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 
 
@@ -26,6 +27,12 @@ class TryLaterFailed(Failed):
     exit_code = TRY_LATER
 
 
+class WrongUsage(Failed):
+    """A flag or environment variable is missing, or of no use."""
+
+    exit_code = WRONG_USAGE
+
+
 class Cli(click.Group):
     """A group whose commands end in one line and the right exit code when something is wrong."""
 
@@ -33,5 +40,10 @@ class Cli(click.Group):
         try:
             return super().invoke(ctx)
         except SyncError as error:
-            failure = TryLaterFailed if error.retryable else Failed
-            raise failure(f"{error} [{error.code}]") from error
+            raise _failure(error)(f"{error} [{error.code}]") from error
+
+
+def _failure(error: SyncError) -> type[Failed]:
+    if isinstance(error, InvalidSetting):
+        return WrongUsage
+    return TryLaterFailed if error.retryable else Failed

@@ -4,15 +4,17 @@
     ├── RequestError            the request cannot be taken as it is (4xx)
     │   ├── BadRequest  TooLarge  ProtocolMismatch
     │   ├── Unauthorized  Forbidden ── ForbiddenModifier
-    │   ├── UnknownTable  UnknownSession  UnknownPull
+    │   ├── UnknownTable  UnknownSession  UnknownPull  UnknownRoute
     │   ├── WrongTenant  SchemaContradiction
     │   └── SessionState ── SessionExpired  SessionFailed
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   └── ServerUnreachable  ServerBusy  DatabaseLocked
-    └── DatabaseError           the database file in hand
-        ├── NotADatabase  NotWritable  NotInitialized  AlreadyInitialized  AlreadyExists
-        ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName
-        └── Unappliable  MassDelete
+    ├── DatabaseError           the database file in hand
+    │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
+    │   ├── NotInitialized  AlreadyInitialized
+    │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
+    │   └── Unappliable  MassDelete
+    └── InvalidSetting          a flag or environment variable
 
 `code` crosses the wire and appears in the command line's messages; the classes are what an
 application catches. Reference: docs/reference/errors.md (generated).
@@ -168,6 +170,12 @@ class DatabaseError(SyncError):
     code = "database_error"
 
 
+class NoSuchFile(DatabaseError):
+    """There is no file of that name."""
+
+    code = "no_such_file"
+
+
 class NotADatabase(DatabaseError):
     """The file is not an SQLite database."""
 
@@ -246,7 +254,7 @@ class MassDelete(DatabaseError):
     code = "mass_delete"
 
 
-class MissingSetting(SyncError):
-    """Something that a command needs was given neither as a flag nor in the environment."""
+class InvalidSetting(SyncError):
+    """A flag or environment variable that is needed and not there, or has a value of no use."""
 
-    code, status = "missing_setting", 400
+    code, status = "invalid_setting", 400

@@ -105,9 +105,7 @@ def test_replace_keeps_the_identity_of_a_row_with_a_local_key(pair):
 
 def test_a_table_that_shares_its_parents_key_follows_the_parent(world):
     person = "CREATE TABLE person (id INTEGER PRIMARY KEY, name TEXT)"
-    detail = (
-        "CREATE TABLE detail (id INTEGER PRIMARY KEY REFERENCES person (id), phone TEXT)"
-    )
+    detail = "CREATE TABLE detail (id INTEGER PRIMARY KEY REFERENCES person (id), phone TEXT)"
     a = world.device("a.db", person, detail)
     a.sync()
     b = a.clone("b.db")
@@ -176,8 +174,7 @@ def test_global_integer_keys_are_the_same_row_on_every_device(world):
 
 def test_natural_composite_keys_are_the_same_row_on_every_device(world):
     sql = (
-        "CREATE TABLE price (shop TEXT, item BLOB, p REAL, "
-    sql += "PRIMARY KEY (shop, item)) WITHOUT ROWID"
+        "CREATE TABLE price (shop TEXT, item BLOB, p REAL, PRIMARY KEY (shop, item)) WITHOUT ROWID"
     )
     a = world.device("a.db", sql)
     a.execute("INSERT INTO price VALUES ('s', x'00ff', 1.5), ('s', 'text', 2), ('S', x'00ff', 3)")
