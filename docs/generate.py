@@ -200,8 +200,8 @@ def _errors_page() -> str:
         "Every failed answer of the server has this body, with the HTTP status of the table:",
         '    {"error": {"code": "unknown_session", "message": "…", "retryable": false}}',
         "A command prints the message with the code in brackets, and ends with exit code 75 "
-        "where the error is retryable, 2 where it is `invalid_setting`, else 1. What to do about the common ones: "
-        "[how-to/errors.md](../how-to/errors.md).",
+        "where the error is retryable, 2 where it is `invalid_setting`, else 1. What to do about "
+        "the common ones: [how-to/errors.md](../how-to/errors.md).",
         _table(("code", "class", "a kind of", "HTTP", "retryable", "meaning"), rows),
     )
 

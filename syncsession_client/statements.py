@@ -32,20 +32,33 @@ class Statements:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        self._blocks = _blocks(path)
+        self._preamble, self._bodies = _split(path)
+        self._environment = _environment() if path.endswith(".j2") else None
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            return self._blocks[name]
-        except KeyError:
-            raise AttributeError(f"{self._path} has no statement {name!r}") from None
+        """The statement, made on first use: most commands need few of the templates."""
+        if name.startswith("_") or name not in self._bodies:
+            raise AttributeError(f"{self._path} has no statement {name!r}")
+        made = self._make(self._bodies[name])
+        setattr(self, name, made)
+        return made
 
     def __iter__(self) -> Iterator[str]:
         """The names, in the order of the file."""
-        return iter(self._blocks)
+        return iter(self._bodies)
 
     def __dir__(self) -> list[str]:
-        return sorted(self._blocks)
+        return sorted(self._bodies)
+
+    def _make(self, body: str) -> Any:
+        if self._environment is None:
+            return _statement(body)
+        template = self._environment.from_string(self._preamble + body)
+
+        def render(**names: Any) -> str:
+            return _statement(template.render(**names))
+
+        return render
 
 
 def load(path: str) -> Statements:
@@ -60,27 +73,20 @@ def root() -> Path:
     return inside if inside.is_dir() else package.parent / "sql"
 
 
-def _blocks(path: str) -> dict[str, Any]:
+def _split(path: str) -> tuple[str, dict[str, str]]:
+    """(the macros of a file, its blocks by name)."""
     text = (root() / path).read_text(encoding="utf-8")
     preamble, *parts = _NAME.split(text)
-    blocks = dict(zip(parts[::2], parts[1::2], strict=True))
-    if not path.endswith(".j2"):
-        return {name: _statement(body) for name, body in blocks.items()}
+    macros = "".join(re.findall(r"{% macro.*?{% endmacro %}", preamble, re.DOTALL))
+    return macros, dict(zip(parts[::2], parts[1::2], strict=True))
+
+
+def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(  # noqa: S701  # SQL, not HTML: identifiers go through `q`
         undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["q"] = quote
-    macros = "".join(re.findall(r"{% macro.*?{% endmacro %}", preamble, re.DOTALL))
-    return {name: _renderer(environment, macros + body) for name, body in blocks.items()}
-
-
-def _renderer(environment: jinja2.Environment, source: str) -> Any:
-    template = environment.from_string(source)
-
-    def render(**names: Any) -> str:
-        return _statement(template.render(**names))
-
-    return render
+    return environment
 
 
 def _statement(body: str) -> str:
