@@ -177,6 +177,7 @@ def _skip_dirty(store: DeviceStore, incoming: _Incoming, pulled: Pulled) -> None
         return
     store.run(incoming.render("index_incoming"))
     store.run(ROWS.settle_before_apply(t=incoming.table, incoming=incoming.name))
+    store.run(incoming.render("disagree"))
     pulled.kept_rows += store.run(incoming.render("skip_dirty"))
 
 

@@ -102,6 +102,7 @@ class SyncEngine:
         A pull that an earlier call began is finished first: what it holds is older than a push.
         """
         with self._naming_tenants():
+            self._prepare()
             resumed = self._finish_pull()
             pushed = self._push()
             return self._done(pushed, _added(self._pull(), resumed))
@@ -109,11 +110,13 @@ class SyncEngine:
     def push(self) -> Synced:
         """Push what is dirty."""
         with self._naming_tenants():
+            self._prepare()
             return self._done(self._push(), Pulled())
 
     def pull(self) -> Synced:
         """Pull what other devices committed."""
         with self._naming_tenants():
+            self._prepare()
             resumed = self._finish_pull()
             return self._done(Pushed(), _added(self._pull(), resumed))
 
@@ -137,8 +140,14 @@ class SyncEngine:
         ]
         return Synced(pushed, pulled, (*self._warnings, *orphans))
 
-    def _push(self) -> Pushed:
+    def _prepare(self) -> None:
+        """See what has become of the schema, and tell the server."""
         self._report(Progress("connecting"))
+        with self._store.write():
+            reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
+        self._register()
+
+    def _push(self) -> Pushed:
         earlier = self._resume_push()
         with self._store.write():
             folded = reconcile.bring_up_to_date(
@@ -172,7 +181,6 @@ class SyncEngine:
     def _send(self, outgoing: Outgoing) -> Pushed:
         outcome = None
         if self._outbox.outgoing_tables():
-            self._register()
             try:
                 outcome = push.send(
                     self._outbox,
@@ -204,7 +212,6 @@ class SyncEngine:
             return None
 
     def _pull(self) -> Pulled:
-        self._register()
         tables = self._store.tables()
         processed = self._store.processed()
         begun = pull.begin(
@@ -243,10 +250,12 @@ class SyncEngine:
         state = self._store.state()
         if state.is_registered and state.tenant_id is not None:
             return
-        tables = [t.table for t in self._store.tables()]
-        answer = self._transport.put_tables(to_json(tables))
+        tables = self._store.tables()
+        answer = self._transport.put_tables(to_json([t.table for t in tables]))
         self._check_tenant(answer["tenant_id"])
         with self._store.write():
+            for table in tables:
+                reconcile.log_filled(self._store, table, answer["new_columns"].get(table.name, []))
             self._store.run(STATE.set_registered, {"is_registered": 1})
 
     def _check_tenant(self, tenant: str) -> None:

@@ -4,7 +4,7 @@ Triggers miss rows that REPLACE removes through a secondary UNIQUE, and everythi
 while a table's rebuild has dropped them. The caller holds the write transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from . import capture
 from .fold import Folded, fold
@@ -20,75 +20,96 @@ MASS_DELETE_ROWS = 100
 
 
 def bring_up_to_date(store: DeviceStore, *, allow_mass_delete: bool) -> Folded:
-    """Fold; then look for what was missed: in every table after a change of the schema, else where
-    a folded table's row counts differ.
+    """Fold; then look for what was missed in the tables that changed and whose row counts differ.
 
     Raises:
         MassDelete: more than half of a table, and at least 100 rows, went without a trigger.
     """
-    changed = store.state().schema_version != store.schema_version()
-    if changed:
-        refresh(store)
     tables = store.tables()
     folded = fold(store, tables)
-    suspects = tables if changed else [t for t in folded.tables if _counts_differ(store, t)]
+    suspects = [t for t in folded.tables if _counts_differ(store, t)]
     if not suspects:
         return folded
     for table in suspects:
         _check_mass_delete(store, table, allow_mass_delete)
-        log_missed(store, table, digests=changed)
+        log_missed(store, table)
     again = fold(store, tables)
-    if changed:
-        capture.remember_schema(store)
     return Folded(again.generation, folded.tables + again.tables, folded.null_keys)
 
 
-def log_missed(store: DeviceStore, table: SyncTable, *, digests: bool) -> None:
-    """Log the rows that went, came and, with `digests`, changed without a trigger."""
+def log_missed(store: DeviceStore, table: SyncTable) -> None:
+    """Log the rows that went and came without a trigger."""
     store.run(ROWS.log_gone(t=table))
     store.run(ROWS.log_new(t=table))
-    if digests:
-        store.run(ROWS.log_changed(t=table))
 
 
-def refresh(store: DeviceStore) -> None:
-    """After a change of the schema: describe the tables anew and put back what is missing.
+def log_filled(store: DeviceStore, table: SyncTable, columns: Sequence[str]) -> None:
+    """Log the rows that have values in `columns`, which the tenant has not had before."""
+    local = {name.lower(): name for name in table.values}
+    named = [local[name.lower()] for name in columns if name.lower() in local]
+    if named:
+        store.run(ROWS.log_filled(t=table, columns=named))
 
-    A table that gained a column which the server may know asks for all its rows again.
+
+def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
+    """After a change of the schema: describe the tables anew, put back what is missing, and log
+    what happened while it was.
+
+    Raises:
+        UnknownName: a synced table is gone.
+        MassDelete: as `bring_up_to_date`.
     """
-    known = store.tables()
+    if store.state().schema_version == store.schema_version():
+        return
+    known = {t.name.lower(): t for t in store.tables()}
+    described = _described(store, known)
+    store.save_tables(described)
+    if [t for t, _ in described] != [t.table for t in known.values()]:
+        store.run(STATE.set_registered, {"is_registered": 0})
+    tables = store.tables()
+    capture.install(store, tables)
+    fold(store, tables)
+    for table in tables:
+        _check_mass_delete(store, table, allow_mass_delete)
+        log_missed(store, table)
+        _log_changed(store, known[table.name.lower()], table)
+    capture.remember_schema(store)
+
+
+def _described(store: DeviceStore, known: Mapping[str, SyncTable]) -> list[tuple[Table, str]]:
+    """The synced tables as the database has them now, with the prefixes that they have."""
     found = store.found_tables()
     by_name = {name.lower(): name for name in found}
-    for table in known:
-        if table.name.lower() not in by_name:
+    for name, table in known.items():
+        if name not in by_name:
             raise UnknownName(
                 f"{store.path} has no table {table.name} any more; sync is set up for it: bring it "
                 f"back, or run syncsession-client uninstall and init again without it"
             )
     choices = Choices(
-        tables=tuple(t.name for t in known),
-        keys={t.name: t.table.key_kind for t in known},
-        references=undeclared(known),
+        tables=tuple(t.name for t in known.values()),
+        keys={t.name: t.table.key_kind for t in known.values()},
+        references=undeclared(known.values()),
     )
-    described = plan(found, choices).tables
-    taken = {by_name[t.name.lower()]: t.prefix for t in known}
-    named = prefixes(described, taken)
-    _save(store, known, [(t, named[t.name]) for t in described])
-    capture.install(store, store.tables())
-    capture.remember_schema(store)
+    tables = plan(found, choices).tables
+    named = prefixes(tables, {by_name[name]: t.prefix for name, t in known.items()})
+    return [(t, named[t.name]) for t in tables]
 
 
-def _save(
-    store: DeviceStore, known: Sequence[SyncTable], tables: Sequence[tuple[Table, str]]
-) -> None:
-    before = {t.name.lower(): t.table for t in known}
-    store.save_tables(tables)
-    if [t for t, _ in tables] != [t.table for t in known]:
-        store.run(STATE.set_registered, {"is_registered": 0})
-    for table, _ in tables:
-        old = {c.name.lower() for c in before[table.name.lower()].columns}
-        if {c.name.lower() for c in table.columns} - old:
-            store.replace_processed(table.name, SessionSet())
+def _log_changed(store: DeviceStore, before: SyncTable, now: SyncTable) -> None:
+    """Log the rows whose values are not those that were agreed with the server.
+
+    What was agreed covers the columns of that time. Where they have become other columns, it is
+    forgotten, and the next pull brings every row anew: the server may know the new columns already,
+    and what it has in them must not be overwritten by the defaults here.
+    """
+    old, new = [n.lower() for n in before.values], [n.lower() for n in now.values]
+    if set(old) <= set(new):
+        agreed = [now.values[new.index(name)] for name in old]
+        store.run(ROWS.log_changed(t=now, agreed=agreed))
+    if old != new:
+        store.run(ROWS.forget_digests(t=now))
+        store.replace_processed(now.name, SessionSet())
 
 
 def _counts_differ(store: DeviceStore, table: SyncTable) -> bool:

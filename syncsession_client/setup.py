@@ -111,7 +111,7 @@ def _add(store: DeviceStore, planned: Plan, taken: dict[str, str]) -> int:
     capture.remember_schema(store)
     for table in tables:
         if table.name not in taken:
-            reconcile.log_missed(store, table, digests=False)
+            reconcile.log_missed(store, table)
     fold(store, tables)
     return sum(_count_dirty(store, t) for t in tables)
 
@@ -122,7 +122,7 @@ def _count_dirty(store: DeviceStore, table: SyncTable) -> int:
 
 
 def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | None) -> Initialized:
-    reconcile.refresh(store)
+    reconcile.refresh(store, allow_mass_delete=False)
     known = {t.name.lower(): t for t in store.tables()}
     _check_same_keys(store, known, choices)
     names = tuple(t.name for t in known.values())

@@ -58,7 +58,9 @@ class Transport:
         return self._json("GET", "/v1/tables")
 
     def put_tables(self, tables: bytes) -> dict[str, Any]:
-        """Describe this device's tables; `{tenant_id, tables}` with every column the server has."""
+        """Describe this device's tables; `{tenant_id, new_columns}`, the latter by table: what the
+        tenant has not had in tables that it has.
+        """
         return self._json("PUT", "/v1/tables", content=b'{"tables":' + tables + b"}")
 
     def begin_push(self, session_id: str, tables: list[dict[str, Any]]) -> dict[str, Any]:

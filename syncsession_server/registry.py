@@ -9,18 +9,22 @@ from .tables import ServerTable, check_description, merged, new_columns
 from .tenants import Caller
 
 
-async def register(store: Store, caller: Caller, tables: list[Table]) -> None:
+async def register(store: Store, caller: Caller, tables: list[Table]) -> dict[str, list[str]]:
     """Make room for the tables that a device of the caller's tenant describes, all or none.
+
+    Returns the columns, by table, that the tenant has not had before in tables that it has.
 
     Raises:
         SchemaContradiction: a table is here with another key or other types.
         Forbidden: something is new, and the token may not describe tables.
     """
+    new: dict[str, list[str]] = {}
     async with store.write() as tx:
         for position, table in enumerate(tables):
             check_description(table)
             await _register_here(store, tx, caller, table)
-            await _register_tenant(store, tx, caller, position, table)
+            new[table.name] = await _register_tenant(store, tx, caller, position, table)
+    return {name: columns for name, columns in new.items() if columns}
 
 
 async def tenant_tables(store: Store, tenant_id: str) -> list[Table]:
@@ -50,16 +54,19 @@ async def _register_here(store: Store, tx: Transaction, caller: Caller, table: T
 
 async def _register_tenant(
     store: Store, tx: Transaction, caller: Caller, position: int, table: Table
-) -> None:
-    """Keep the description that has most columns: a clone is made from it."""
+) -> list[str]:
+    """Keep the description that has most columns: a clone is made from it. The columns it adds."""
     ours = {"tenant_id": caller.tenant_id, "name": table.name}
     row = await tx.first(store.sql.tables.find_described, ours)
+    new: list[str] = []
     if row is not None:
         known = {c.name.lower() for c in msgspec.json.decode(row[0], type=Table).columns}
-        if known.issuperset(c.name.lower() for c in table.columns):
-            return
+        new = [c.name for c in table.columns if c.name.lower() not in known]
+        if not new:
+            return new
     caller.require("schema")
     definition = msgspec.json.encode(table).decode()
     await tx.run(
         store.sql.tables.put_tenant_table, ours | {"position": position, "definition": definition}
     )
+    return new

@@ -26,8 +26,8 @@ async def register(request: web.Request) -> web.Response:
     tables = check(TablesSchema(), await requests.body(request))["tables"]
     async with store.write() as tx:
         await admit_device(store, tx, caller, device_id)
-    await registry.register(store, caller, tables)
-    return _answer({"tenant_id": caller.tenant_id})
+    new_columns = await registry.register(store, caller, tables)
+    return _answer({"tenant_id": caller.tenant_id, "new_columns": new_columns})
 
 
 def _answer(body: dict[str, object]) -> web.Response:

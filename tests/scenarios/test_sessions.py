@@ -217,6 +217,20 @@ def test_a_row_saved_without_a_change_takes_the_version_that_a_pull_brings(world
     assert b.sync().pushed.rows == 0
 
 
+def test_a_row_set_back_to_what_it_was_before_a_pull_kept_it_is_pushed(world):
+    a = world.device("a.db", NOTE)
+    put(a, "x")
+    a.sync()
+    b = a.clone("b.db")
+    b.execute("UPDATE note SET body = 'of b'")
+    b.sync()
+    a.execute("UPDATE note SET body = 'of a'")
+    assert a.pull().pulled.kept_rows == 1
+    a.execute("UPDATE note SET body = 'body of x'")
+    everyone_syncs(a, b)
+    assert a.rows("SELECT body FROM note") == b.rows("SELECT body FROM note") == [("body of x",)]
+
+
 def test_an_edit_made_while_its_row_is_being_pushed_stays_dirty(world, pause):
     a = world.device("a.db", NOTE)
     put(a, "x")
