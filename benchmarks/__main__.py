@@ -2,8 +2,8 @@
 
 import json
 import platform
-import shutil
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import apsw
@@ -16,47 +16,67 @@ Figures = dict[str, float]
 
 
 def measure_push(here: Place, count: int) -> Figures:
-    """Push `count` dirty rows; the floor reads the same file."""
+    """Push `count` dirty rows; the floors read the same file."""
     device = here.directory / "device.db"
     cases.make_device(device, here.server, count)
-    floor, _ = alone(cases.push_floor, device, here.directory / "floor.db", count)
+    floors = measure_floors(cases.push_floor, device, here, count)
     seconds, peak = alone(cases.push, device, here.token, count)
-    return {
-        "seconds": seconds,
-        "floor": floor,
-        "ratio": seconds / floor,
-        "rows_per_second": count / seconds,
-        "client_peak_mb": peak,
+    return compared(seconds, floors, count) | {
+        "device_peak_mb": peak,
         "server_peak_mb": here.server_peak_mb(),
     }
 
 
 def measure_pull(here: Place, count: int) -> Figures:
-    """Pull `count` rows into an empty device; the floor reads the device that pushed them."""
-    device = here.directory / "device.db"
+    """Pull `count` rows into a new device; the floors read the table that the server reads."""
+    device, clone = here.directory / "device.db", here.directory / "clone.db"
     cases.make_device(device, here.server, count)
     alone(cases.push, device, here.token, count)
-    floor, _ = alone(cases.pull_floor, device, here.directory / "floor.db", count)
-    clone = here.directory / "clone.db"
+    here.restart()
+    floors = measure_floors(cases.pull_floor, here.database, here, count)
     seconds, peak = alone(cases.pull, clone, here.server, here.token, count)
-    return {
-        "seconds": seconds,
-        "floor": floor,
-        "ratio": seconds / floor,
-        "rows_per_second": count / seconds,
-        "client_peak_mb": peak,
+    return compared(seconds, floors, count) | {
+        "device_peak_mb": peak,
         "server_peak_mb": here.server_peak_mb(),
     }
 
 
 def measure_idle(here: Place, count: int) -> Figures:
-    """A sync with nothing to do, on `count` rows; the floor is the same on ten rows."""
-    small, large = here.directory / "small.db", here.directory / "large.db"
-    cases.make_device(large, here.server, count)
-    alone(cases.push, large, here.token, count)
-    shutil.copy(large, small)
-    seconds, peak = alone(cases.idle, large, here.token)
-    return {"seconds": seconds, "client_peak_mb": peak}
+    """A sync with nothing to do on `count` rows; the floor is the same on ten rows."""
+    seconds = {}
+    for rows in (10, count):
+        device = here.directory / f"device-{rows}.db"
+        cases.make_device(device, here.server, rows)
+        alone(cases.push, device, here.token, rows)
+        seconds[rows], _ = alone(cases.idle, device, here.token)
+    return {
+        "seconds": seconds[count],
+        "floor_seconds": seconds[10],
+        "ratio": seconds[count] / seconds[10],
+    }
+
+
+def measure_floors(
+    floor: Callable[..., float], source: Path, here: Place, count: int
+) -> tuple[float, float]:
+    """(a commit for each batch, one for all): a push must survive a kill between two batches, and
+    also be all or nothing."""
+    by_batch, _ = alone(floor, source, here.directory / "floor1.db", count, "by_batch")
+    at_once, _ = alone(floor, source, here.directory / "floor2.db", count, "at_once")
+    return by_batch, at_once
+
+
+def compared(seconds: float, floors: tuple[float, float], count: int) -> Figures:
+    """The figures of a case beside its floors."""
+    by_batch, at_once = floors
+    return {
+        "seconds": seconds,
+        "floor_seconds": by_batch,
+        "ratio": seconds / by_batch,
+        "floor_at_once_seconds": at_once,
+        "ratio_at_once": seconds / at_once,
+        "rows_per_second": count / seconds,
+    }
 
 
 CASES: dict[str, Callable[[Place, int], Figures]] = {
@@ -96,7 +116,7 @@ def report(name: str, count: int, measured: list[Figures], *, as_json: bool) -> 
         return
     click.echo(f"{name}: {count} rows, {len(measured)} runs (minimum, median, maximum)")
     for key, values in spread.items():
-        click.echo(f"  {key:16} " + " ".join(f"{value:12.3f}" for value in values))
+        click.echo(f"  {key:22} " + " ".join(f"{value:12.3f}" for value in values))
 
 
 if __name__ == "__main__":

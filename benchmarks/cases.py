@@ -4,6 +4,7 @@ import random
 import sqlite3
 import time
 import uuid
+from contextlib import nullcontext
 from itertools import islice
 from pathlib import Path
 
@@ -76,37 +77,39 @@ def idle(path: Path, token: str) -> float:
     return seconds
 
 
-def push_floor(path: Path, target: Path, count: int) -> float:
-    """SELECT, encode, decode, plain bulk insert into one indexed table: the least a push can do."""
-    source, sink = apsw.Connection(str(path)), apsw.Connection(str(target))
+def push_floor(path: Path, target: Path, count: int, commits: str) -> float:
+    """SELECT, encode, decode, plain bulk insert into one indexed table, as a server holds it."""
+    sink = apsw.Connection(str(target))
     sink.execute("PRAGMA journal_mode = WAL")
-    sink.execute("PRAGMA cache_size = -65536")
     sink.execute(
         "CREATE TABLE note (tenant_id TEXT NOT NULL, id TEXT NOT NULL, name TEXT, email TEXT, "
         "amount REAL, note TEXT, sync_session INTEGER NOT NULL, PRIMARY KEY (tenant_id, id))"
     )
     sink.execute("CREATE INDEX by_session ON note (tenant_id, sync_session)")
-    insert = "INSERT INTO note VALUES ('bench', ?, ?, ?, ?, ?, 1)"
-    return _copy(source, sink, insert, count)
+    return _copy(path, sink, "INSERT INTO note VALUES ('bench', ?, ?, ?, ?, ?, 1)", count, commits)
 
 
-def pull_floor(path: Path, target: Path, count: int) -> float:
-    """The same the other way, into the device's own kind of table."""
-    source, sink = apsw.Connection(str(path)), apsw.Connection(str(target))
+def pull_floor(path: Path, target: Path, count: int, commits: str) -> float:
+    """The same the other way: out of such a table, into one as the device has it."""
+    sink = apsw.Connection(str(target))
+    sink.execute("PRAGMA journal_mode = WAL")
     sink.execute(_CREATE)
-    return _copy(source, sink, _INSERT, count)
+    return _copy(path, sink, _INSERT, count, commits)
 
 
-def _copy(source: apsw.Connection, sink: apsw.Connection, insert: str, count: int) -> float:
+def _copy(path: Path, sink: apsw.Connection, insert: str, count: int, commits: str) -> float:
+    """Move the rows in batches, each committed before the next is read, or all `at_once`."""
+    source = apsw.Connection(str(path))
     encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[list])
+    sink.execute("PRAGMA cache_size = -65536")
     start = time.perf_counter()
     cursor = source.execute("SELECT id, name, email, amount, note FROM note")
-    with sink:
+    with sink if commits == "at_once" else nullcontext():
         while batch := list(islice(cursor, _BATCH)):
-            sink.executemany(insert, decoder.decode(encoder.encode(batch)))
+            with sink if commits == "by_batch" else nullcontext():
+                sink.executemany(insert, decoder.decode(encoder.encode(batch)))
     seconds = time.perf_counter() - start
-    found = sink.execute("SELECT count(*) FROM note").fetchall()
-    assert found[0][0] == count
+    assert sink.execute("SELECT count(*) FROM note").fetchall() == [(count,)]
     source.close()
     sink.close()
     return seconds

@@ -12,52 +12,60 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 _START_SECONDS = 20.0
 
 
-@dataclass(frozen=True)
 class Place:
     """A directory, the server that runs in it, and a token for that."""
 
-    directory: Path
-    server: str
-    token: str
-    server_pid: int
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.database = directory / "server.db"
+        create = ["token", "create", "--tenant", "bench", "--user", "bench"]
+        made = subprocess.run(self._command(*create), check=True, capture_output=True, text=True)
+        self.token = made.stdout.strip()
+        self.start()
+
+    def start(self) -> None:
+        """Start the server."""
+        log = self.directory / "server.log"
+        with log.open("w") as stderr:
+            self._process = subprocess.Popen(self._command("run", "--port", "0"), stderr=stderr)
+        self.server = _ready(log)
+
+    def stop(self) -> None:
+        """Stop the server, and wait until it has."""
+        self._process.terminate()
+        self._process.wait(_START_SECONDS)
+
+    def restart(self) -> None:
+        """A fresh server process on the same database: its peak memory starts anew."""
+        self.stop()
+        self.start()
 
     def server_peak_mb(self) -> float:
         """The most memory that the server has used so far, in MB."""
-        status = Path(f"/proc/{self.server_pid}/status").read_text()
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
         found = re.search(r"VmHWM:\s+(\d+) kB", status)
         return int(found[1]) / 1024 if found else 0.0
+
+    def _command(self, *args: str) -> list[str]:
+        database = f"sqlite:///{self.database}"
+        return [sys.executable, "-m", "syncsession_server", *args, "--database", database]
 
 
 @contextmanager
 def place() -> Iterator[Place]:
     """A fresh directory with a fresh server."""
     with tempfile.TemporaryDirectory() as made:
-        directory = Path(made)
-        database = f"sqlite:///{directory / 'server.db'}"
-        command = [sys.executable, "-m", "syncsession_server", "--database", database]
-        token = subprocess.run(
-            [*command[:3], "token", "create", "--tenant", "bench", "--user", "bench", *command[3:]],
-            check=True,
-            capture_output=True,
-            text=True,
-        ).stdout.strip()
-        log = directory / "server.log"
-        with log.open("w") as stderr:
-            process = subprocess.Popen(
-                [*command[:3], "run", "--port", "0", *command[3:]], stderr=stderr
-            )
+        here = Place(Path(made))
         try:
-            yield Place(directory, _ready(log), token, process.pid)
+            yield here
         finally:
-            process.terminate()
-            process.wait(_START_SECONDS)
+            here.stop()
 
 
 def _ready(log: Path) -> str:
