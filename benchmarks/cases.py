@@ -90,9 +90,8 @@ def push_floor(path: Path, target: Path, count: int, commits: str) -> float:
 
 
 def pull_floor(path: Path, target: Path, count: int, commits: str) -> float:
-    """The same the other way: out of such a table, into one as the device has it."""
+    """The same the other way: out of such a table, into a file as the device has it."""
     sink = apsw.Connection(str(target))
-    sink.execute("PRAGMA journal_mode = WAL")
     sink.execute(_CREATE)
     return _copy(path, sink, _INSERT, count, commits)
 

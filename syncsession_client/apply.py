@@ -7,7 +7,8 @@ from typing import Any
 from .fold import fold
 from .identity import SyncTable
 from .progress import Progress, Report
-from .protocol import batches
+from .protocol import batches, bodies
+from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.session_set import SessionSet
 from .pull import PullAnswer, PulledBatch
 from .push import ROWS
@@ -62,7 +63,7 @@ def apply(
     store: DeviceStore,
     tables: Sequence[SyncTable],
     answer: PullAnswer,
-    downloaded: Iterable[tuple[PulledBatch, bytes]],
+    downloaded: Iterable[tuple[PulledBatch, Payload]],
     *,
     report: Report,
 ) -> Pulled:
@@ -93,7 +94,7 @@ def apply(
 def _stage(
     store: DeviceStore,
     tables: Sequence[SyncTable],
-    downloaded: Iterable[tuple[PulledBatch, bytes]],
+    downloaded: Iterable[tuple[PulledBatch, Payload]],
     staged: dict[_Shape, _Incoming],
     progress: Progress,
     report: Report,
@@ -104,7 +105,7 @@ def _stage(
         table = by_name.get(listed.table.lower())
         if table is None:
             continue
-        batch = batches.decode(payload)
+        batch = batches.decode(bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT))
         shape = (table.name, batch.columns)
         if shape not in staged:
             staged[shape] = _create(store, table, batch.columns, len(staged))
@@ -117,8 +118,8 @@ def _stage(
 def _create(
     store: DeviceStore, table: SyncTable, columns: tuple[str, ...], number: int
 ) -> _Incoming:
-    local = {name.lower(): name for name in table.values}
-    shared = tuple(local[name.lower()] for name in columns if name.lower() in local)
+    sent = {name.lower() for name in columns}
+    shared = tuple(name for name in table.values if name.lower() in sent)
     incoming = _Incoming(table, f"_sync_incoming_{number}", shared)
     store.run(incoming.render("drop_incoming"))
     store.run(incoming.render("create_incoming"))
@@ -126,21 +127,23 @@ def _create(
 
 
 def _staged_rows(incoming: _Incoming, batch: batches.Batch) -> Iterator[tuple[Any, ...]]:
-    """(session, at, by, is_deleted, digest, *key, [hint,] *values) of each row."""
+    """(session, at, by, is_deleted, *key, [hint,] *values, digest) of each row.
+
+    The digest covers the columns in the order that they have here. Where the server has not sent
+    all of them there is none, and the row counts as changed whenever it is touched.
+    """
     table = incoming.table
     first = batches.META + len(batch.key)
+    head = first + int(table.is_local)
     sent = [name.lower() for name in batch.columns]
     places = [first + sent.index(name.lower()) for name in incoming.columns]
-    digested = [first + sent.index(n.lower()) for n in table.values if n.lower() in sent]
-    head = first + int(table.is_local)
-    if places == digested == list(range(head, first + len(sent))):
-        for row in batch.rows:
-            digest = batches.digest_of(batches.pack(row[head:]))
-            yield (*row[:4], digest, *row[4:])
-        return
-    for row in batch.rows:
-        digest = batches.digest_of(batches.pack([row[i] for i in digested]))
-        yield (*row[:4], digest, *row[4:head], *(row[i] for i in places))
+    if incoming.unsent:
+        return ((*row[:head], *(row[i] for i in places), None) for row in batch.rows)
+    rows: Iterable[batches.Row] = batch.rows
+    if places != list(range(head, first + len(sent))):
+        rows = [(*row[:head], *(row[i] for i in places)) for row in batch.rows]
+    digests = batches.digests(row[head:] for row in rows)
+    return ((*row, digest) for row, digest in zip(rows, digests, strict=True))
 
 
 def _apply_tables(

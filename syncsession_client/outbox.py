@@ -13,6 +13,7 @@ from typing import Any
 import apsw
 import msgspec
 
+from .protocol.bodies import Payload
 from .protocol.errors import DatabaseLocked, NotWritable
 from .statements import load
 
@@ -157,19 +158,22 @@ class Outbox:
                 {"pull_id": pull_id, "device_id": device_id, "answer": answer},
             )
 
-    def add_incoming(self, number: int, payload: bytes) -> None:
+    def add_incoming(self, number: int, payload: Payload) -> None:
         """Keep a downloaded batch; the caller holds a transaction."""
-        self._db.execute(OUTBOX.insert_incoming_batch, {"number": number, "payload": payload})
+        self._db.execute(
+            OUTBOX.insert_incoming_batch,
+            {"number": number, "encoding": payload.encoding, "data": payload.data},
+        )
 
     def incoming_numbers(self) -> list[int]:
         """The batches that are here already."""
         return [number for (number,) in self._db.execute(OUTBOX.incoming_numbers)]
 
-    def incoming_payload(self, number: int) -> bytes:
-        """The bytes of a downloaded batch."""
+    def incoming_payload(self, number: int) -> Payload:
+        """A downloaded batch."""
         row = self._first(OUTBOX.incoming_payload, {"number": number})
         assert row is not None  # noqa: S101  # the number came from incoming_numbers
-        return bytes(row[0])
+        return Payload(*row)
 
     def drop_incoming(self) -> None:
         """Forget the pull."""

@@ -10,6 +10,7 @@ from .flight import in_flight
 from .identity import SyncTable
 from .outbox import Outbox
 from .progress import Cancellation, Progress, Report
+from .protocol.bodies import Payload
 from .protocol.session_set import SessionSet
 from .transport import Transport
 
@@ -94,7 +95,7 @@ def under_way(outbox: Outbox) -> tuple[str, Download] | None:
 
 def download(
     outbox: Outbox, transport: Transport, begun: Download, *, cancellation: Cancellation
-) -> Generator[tuple[PulledBatch, bytes], None, None]:
+) -> Generator[tuple[PulledBatch, Payload], None, None]:
     """Every batch of the pull, in order: from the outbox, or downloaded and kept there first.
 
     Raises:
@@ -102,7 +103,7 @@ def download(
     """
     here = set(outbox.incoming_numbers())
 
-    def fetch(batch: PulledBatch) -> bytes | None:
+    def fetch(batch: PulledBatch) -> Payload | None:
         if batch.number in here:
             return None
         return transport.get_batch(begun.pull_id, batch.number)

@@ -1,10 +1,9 @@
 """Pushing: seal what is dirty, send it, see it committed, clear the marks."""
 
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -25,9 +24,8 @@ ROWS = load("client/rows.sql.j2")
 SEALED = "zstd"
 """How batches are kept in the sidecar."""
 
-_BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this, however few its rows
-_CHUNK_ROWS = 500
-_UNPACKED_LIMIT = 1 << 30
+
+_Sealed = tuple[batches.Row, bytes | None]  # a row as it travels, and the digest of its values
 
 
 @dataclass(frozen=True)
@@ -57,9 +55,7 @@ def seal(
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):
                 continue
-            for rows in _batches(_dirty(store, table), batch_rows):
-                number += 1
-                _add(outbox, number, table, rows)
+            number = _add_batches(store, outbox, table, number, batch_rows)
     if number == 0:
         outbox.drop_outgoing()
         return None
@@ -139,59 +135,36 @@ def acknowledge(
     return Pushed(number, pushed)
 
 
-class _Dirty(NamedTuple):
-    """A dirty row as it travels, the digest and size of its values, and whether they changed."""
-
-    row: tuple[Any, ...]
-    digest: bytes | None
-    size: int
-    is_changed: bool
-
-
-def _dirty(store: DeviceStore, table: SyncTable) -> Iterator[list[_Dirty]]:
-    """The dirty rows of a table, in chunks: a thousand at a time cost half of one by one."""
+def _add_batches(
+    store: DeviceStore, outbox: Outbox, table: SyncTable, number: int, batch_rows: int
+) -> int:
+    """Write a table's dirty rows to the outbox, changed ones and others apart; the last number."""
     first_value = 1 + batches.META + len(table.identity) + int(table.is_local)
-    for found in store.chunks(ROWS.dirty(t=table), _CHUNK_ROWS):
-        packed = [batches.pack(row[first_value:]) for row in found]
-        digests = [batches.digest_of(values) for values in packed]
-        yield [
-            _Dirty(row[1:], None, 0, True)
-            if row[4]
-            else _Dirty(row[1:], digest, len(values), digest != row[0])
-            for row, values, digest in zip(found, packed, digests, strict=True)
-        ]
-
-
-def _batches(chunks: Iterable[list[_Dirty]], batch_rows: int) -> Iterator[list[_Dirty]]:
-    """The rows in batches that hold changed rows only, or unchanged ones only."""
-    batch: dict[bool, list[_Dirty]] = {True: [], False: []}
-    size = 0
-    for row in chain.from_iterable(chunks):
-        part = batch[row.is_changed]
-        part.append(row)
-        if row.is_changed:
-            size += row.size
-        if len(part) == batch_rows or size > _BATCH_BYTES:
-            yield part
-            batch[row.is_changed], size = [], 0
-    yield from (part for part in batch.values() if part)
+    for rows in store.batches(ROWS.dirty(t=table), batch_rows):
+        found = batches.digests(row[first_value:] for row in rows)
+        parts: tuple[list[_Sealed], list[_Sealed]] = ([], [])
+        for row, digest in zip(rows, found, strict=True):
+            is_deleted = bool(row[4])
+            is_same = digest == row[0] and not is_deleted
+            parts[is_same].append((row[1:], None if is_deleted else digest))
+        for is_sent, part in zip((True, False), parts, strict=True):
+            if part:
+                number += 1
+                _add(outbox, number, table, part, is_sent=is_sent)
+    return number
 
 
 def _add(
-    outbox: Outbox,
-    number: int,
-    table: SyncTable,
-    rows: list[_Dirty],
+    outbox: Outbox, number: int, table: SyncTable, rows: list[_Sealed], *, is_sent: bool
 ) -> None:
-    width = len(table.identity)
-    keys = slice(batches.META, batches.META + width)
+    key = slice(batches.META, batches.META + len(table.identity))
     payload = None
-    if rows[0].is_changed:
+    if is_sent:
         batch = batches.Batch(
-            table.name, table.table.wire_key, table.table.wire_columns, [r.row for r in rows]
+            table.name, table.table.wire_key, table.table.wire_columns, [row for row, _ in rows]
         )
         payload = bodies.compress(batches.encode(batch), SEALED)
-    acknowledgements = msgspec.msgpack.encode([[*r.row[keys], r.digest] for r in rows])
+    acknowledgements = msgspec.msgpack.encode([[*row[key], digest] for row, digest in rows])
     outbox.add_outgoing(
         number, table.name, rows=len(rows), payload=payload, acknowledgements=acknowledgements
     )
@@ -215,7 +188,7 @@ def _send_batches(
         if payload is None:
             return
         if encoding != SEALED:
-            unpacked = bodies.decompress(payload, SEALED, _UNPACKED_LIMIT)
+            unpacked = bodies.decompress(payload, SEALED, bodies.UNPACKED_LIMIT)
             payload = bodies.compress(unpacked, encoding)
         transport.send_batch(outgoing.session_id, number, payload, encoding)
 

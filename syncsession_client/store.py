@@ -5,7 +5,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ import apsw
 import uuid_utils
 
 from .identity import SyncTable, arrange
-from .protocol.batches import digest_of, pack
+from .protocol.batches import Row, digests, take
 from .protocol.errors import (
     DatabaseLocked,
     NoSuchFile,
@@ -110,12 +109,12 @@ class DeviceStore:
         with self._errors():
             yield from self._db.execute(sql, values)
 
-    def chunks(self, sql: str, size: int) -> Iterator[list[tuple[Any, ...]]]:
-        """The rows of a statement, at most `size` at a time."""
+    def batches(self, sql: str, most: int) -> Iterator[list[Row]]:
+        """The rows of a statement, as many at a time as one batch may have."""
         with self._errors():
             cursor = self._db.execute(sql)
-            while chunk := list(islice(cursor, size)):
-                yield chunk
+            while rows := take(cursor, most):
+                yield rows
 
     def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
         """The first row of a statement, or None."""
@@ -233,7 +232,7 @@ class DeviceStore:
         self._db.execute(SCHEMA.temporary_cache)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
-        self._db.create_scalar_function("row_digest", lambda *v: digest_of(pack(v)))
+        self._db.create_scalar_function("row_digest", lambda *values: digests([values])[0])
 
     def _rollback(self) -> None:
         if self._db.in_transaction:

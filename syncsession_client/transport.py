@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 
 from . import protocol
-from .protocol.bodies import ENCODINGS
+from .protocol.bodies import ENCODINGS, Payload
 from .protocol.errors import InvalidSetting, ServerBusy, ServerUnreachable, SyncError
 
 _CONNECT_SECONDS = 10.0
@@ -36,6 +36,7 @@ class Transport:
             headers=headers,
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
             follow_redirects=False,
+            verify=self.server.startswith("https:"),  # else certificates are loaded for nothing
         )
 
     def __enter__(self) -> "Transport":
@@ -88,9 +89,12 @@ class Transport:
         """Begin a pull: the JSON text of `{sessions, batches, …}`."""
         return self._request("PUT", f"/v1/pull/{pull_id}", content=_encode(body)).content
 
-    def get_batch(self, pull_id: str, number: int) -> bytes:
-        """The MessagePack of a pulled batch."""
-        return self._request("GET", f"/v1/pull/{pull_id}/batches/{number}").content
+    def get_batch(self, pull_id: str, number: int) -> Payload:
+        """A pulled batch, packed as it travels."""
+        path = f"/v1/pull/{pull_id}/batches/{number}"
+        response = self._request("GET", path, is_packed=True)
+        encoding = response.headers.get("Content-Encoding", "identity")
+        return Payload(encoding, response.extensions["packed"])
 
     def complete_pull(self, pull_id: str) -> None:
         """Tell the server that the pull is here."""
@@ -115,12 +119,17 @@ class Transport:
         *,
         content: bytes | None = None,
         headers: dict[str, str] | None = None,
+        is_packed: bool = False,
     ) -> httpx.Response:
+        """The answer; of one that stays packed, the bytes are in `extensions["packed"]`."""
         if headers is None and content is not None:
             headers = {"Content-Type": "application/json"}
         try:
-            response = self._client.request(
-                method, self.server + path, content=content, headers=headers
+            response = self._send(
+                self._client.build_request(
+                    method, self.server + path, content=content, headers=headers
+                ),
+                is_packed=is_packed,
             )
         except httpx.TransportError as error:
             raise ServerUnreachable(
@@ -129,6 +138,17 @@ class Transport:
             ) from error
         if response.is_error:
             raise self._failure(response)
+        return response
+
+    def _send(self, request: httpx.Request, *, is_packed: bool) -> httpx.Response:
+        response = self._client.send(request, stream=True)
+        try:
+            if is_packed and response.is_success:
+                response.extensions["packed"] = b"".join(response.iter_raw())
+            else:
+                response.read()
+        finally:
+            response.close()
         return response
 
     def _failure(self, response: httpx.Response) -> SyncError:

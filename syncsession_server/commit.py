@@ -19,8 +19,6 @@ from .tenants import now
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
 
-UNPACKED_LIMIT = 1 << 30  # what was accepted into staging was checked against the real limit
-
 
 async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
     """Commit a queued session, once; False where another worker has it.
@@ -99,7 +97,7 @@ async def _staged(
 
 def _unpack(rows: list[tuple[Any, ...]]) -> list[Batch]:
     return [
-        batches.decode(bodies.decompress(payload, encoding, UNPACKED_LIMIT))
+        batches.decode(bodies.decompress(payload, encoding, bodies.UNPACKED_LIMIT))
         for _, encoding, payload in rows
     ]
 

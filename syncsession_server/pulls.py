@@ -1,13 +1,13 @@
 """Pulls: one snapshot of what a device has not processed, spooled as encoded batches."""
 
-import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from syncsession_client.protocol import batches, bodies
-from syncsession_client.protocol.batches import Batch
+from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import UnknownPull
 from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import Table
@@ -22,8 +22,6 @@ SPOOLED = "zstd"
 """How spooled batches are kept."""
 
 BATCH_ROWS = 1000
-_READ_ROWS = 4 * BATCH_ROWS  # a step to the database's thread and back costs as much as 500 rows
-_BATCH_BYTES = 4 << 20  # a batch is closed when its values pass this
 _WRITE_TOGETHER = 16  # batches that one transaction spools
 
 
@@ -43,6 +41,11 @@ class _Spool:
     listed: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
 
+    def add(self, table: str, rows: int, payload: bytes) -> None:
+        number = len(self.listed) + 1
+        self.listed.append({"number": number, "table": table, "rows": rows})
+        self.waiting.append((number, payload))
+
 
 async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
     """The JSON text `{tenant_id, sessions, batches}` that answers a pull; asked again, the same."""
@@ -53,8 +56,8 @@ async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
         if kept is not None:
             return str(kept[0])
         settled = await _settled(store, tx, tenant_id)
-        async for table, rows in _unseen(store, tx, tenant_id, request, settled):
-            await _add(spool, table, rows)
+        async for table, rows, payload in _unseen(store, tx, tenant_id, request, settled):
+            spool.add(table, rows, payload)
             if len(spool.waiting) >= _WRITE_TOGETHER:
                 await _write(store, ours, spool)
     answer = json.dumps(
@@ -98,8 +101,8 @@ async def _settled(store: Store, tx: Transaction, tenant_id: str) -> SessionSet:
 
 async def _unseen(
     store: Store, tx: Transaction, tenant_id: str, request: PullRequest, settled: SessionSet
-) -> AsyncIterator[tuple[Table, list[tuple[Any, ...]]]]:
-    """The rows of sessions that have ended and that the device has not processed, in chunks."""
+) -> AsyncIterator[tuple[str, int, bytes]]:
+    """(table, rows, payload) of the sessions that have ended and the device has not processed."""
     for name, processed in request.processed:
         unseen = settled - processed
         if not unseen:
@@ -114,30 +117,19 @@ async def _unseen(
             is_all = len(unseen.ranges) == 1 and first == 1
             render = store.sql.rows.select_all if is_all else store.sql.rows.select_sessions
             params = {"tenant_id": tenant_id, "first": first, "last": last}
-            async for rows in tx.stream(render(**names), params, _READ_ROWS):
-                yield table, rows
+            async for count, payload in tx.stream(
+                render(**names), params, partial(_next_batch, table)
+            ):
+                yield table.name, count, payload
 
 
-async def _add(spool: _Spool, table: Table, rows: list[tuple[Any, ...]]) -> None:
-    for payload, count in await asyncio.to_thread(_encode, table, rows):
-        number = len(spool.listed) + 1
-        spool.listed.append({"number": number, "table": table.name, "rows": count})
-        spool.waiting.append((number, payload))
-
-
-def _encode(table: Table, rows: list[Any]) -> list[tuple[bytes, int]]:
-    """The rows as compressed batches, of at most BATCH_ROWS and less where values are large."""
-    if len(rows) > BATCH_ROWS:
-        return [
-            batch
-            for start in range(0, len(rows), BATCH_ROWS)
-            for batch in _encode(table, rows[start : start + BATCH_ROWS])
-        ]
-    payload = batches.encode(Batch(table.name, table.wire_key, table.wire_columns, rows))
-    if len(payload) > _BATCH_BYTES and len(rows) > 1:
-        middle = len(rows) // 2
-        return _encode(table, rows[:middle]) + _encode(table, rows[middle:])
-    return [(bodies.compress(payload, SPOOLED), len(rows))]
+def _next_batch(table: Table, rows: Iterator[Row]) -> tuple[int, bytes] | None:
+    """(rows, payload) of the next batch, compressed; None when there are no more rows."""
+    taken = batches.take(rows, BATCH_ROWS)
+    if not taken:
+        return None
+    batch = Batch(table.name, table.wire_key, table.wire_columns, taken)
+    return len(taken), bodies.compress(batches.encode(batch), SPOOLED)
 
 
 async def _write(store: Store, ours: dict[str, str], spool: _Spool) -> None:

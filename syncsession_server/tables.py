@@ -185,7 +185,7 @@ def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool
     """Whether `_fault` would find nothing in any row; column by column, which is far faster."""
     if not rows:
         return True
-    if any(type(row) is not list or len(row) != width for row in rows):
+    if any(type(row) is not tuple or len(row) != width for row in rows):
         return False
     columns = list(zip(*rows, strict=True))
     types = [set(map(type, column)) for column in columns]
@@ -210,7 +210,7 @@ def _are_numbers(kinds: set[type], column: tuple[Any, ...]) -> bool:
 
 def _fault(row: Any, width: int, key_end: int, is_local: bool) -> str:
     """What is wrong with a row, or nothing."""
-    if type(row) is not list or len(row) != width:
+    if type(row) is not tuple or len(row) != width:
         return f"it is not an array of {width} values"
     session, at, by, is_deleted = row[:META]
     if not _STORABLE.issuperset(map(type, row)):

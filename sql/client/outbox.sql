@@ -30,7 +30,8 @@ CREATE TABLE IF NOT EXISTS incoming (
 -- name: create_incoming_batch
 CREATE TABLE IF NOT EXISTS incoming_batch (
     number INTEGER PRIMARY KEY,
-    payload BLOB NOT NULL
+    encoding TEXT NOT NULL,
+    data BLOB NOT NULL
 );
 
 -- name: insert_outgoing
@@ -85,8 +86,8 @@ SELECT i.pull_id, i.device_id, i.answer
   FROM incoming AS i;
 
 -- name: insert_incoming_batch
-INSERT INTO incoming_batch (number, payload)
-VALUES (:number, :payload);
+INSERT INTO incoming_batch (number, encoding, data)
+VALUES (:number, :encoding, :data);
 
 -- name: incoming_numbers
 SELECT b.number
@@ -94,7 +95,7 @@ SELECT b.number
  ORDER BY b.number;
 
 -- name: incoming_payload
-SELECT b.payload
+SELECT b.encoding, b.data
   FROM incoming_batch AS b
  WHERE b.number = :number;
 

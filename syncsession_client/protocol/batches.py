@@ -1,13 +1,14 @@
 """Row batches: MessagePack, whose nil, int64, float64, str and bin are SQLite's storage classes."""
 
-import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 import msgspec
+from xxhash import xxh3_64_digest
 
-Value = None | int | float | str | bytes
-Row = Sequence[Value]
+Row = tuple[Any, ...]
+"""Values that are None, int (of 64 bits), float, str or bytes."""
 
 META = 4
 """A row begins with its session, modified_at_utc, modified_by_user_id and is_deleted."""
@@ -24,8 +25,14 @@ class Batch(msgspec.Struct, frozen=True):
     table: str
     key: tuple[str, ...]
     columns: tuple[str, ...]
-    rows: list[Any]
+    rows: list[Row]
 
+
+BATCH_BYTES = 4 << 20
+"""A batch is closed when its values pass this, however few its rows."""
+
+_STEP = 50
+_LARGE = 1 << 16  # bytes of a row
 
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Batch)
@@ -45,14 +52,26 @@ def decode(payload: bytes) -> Batch:
     return _decoder.decode(payload)
 
 
-def pack(values: Row) -> bytes:
-    """A row's values as MessagePack, the same bytes for the same values and storage classes."""
-    return _encoder.encode(values)
+def take(rows: Iterator[Row], most: int) -> list[Row]:
+    """The next rows for one batch: at most `most`, and fewer where their values are large.
 
-
-def digest_of(packed: bytes) -> bytes:
-    """8 bytes over what `pack` returned.
-
-    MessagePack tells 1, 1.0 and '1', 0.0 and -0.0, text and blob apart, so the digest does too.
+    Empty when there are no more. Rows are read a few at a time, one by one once they prove large,
+    so that memory holds little more than BATCH_BYTES.
     """
-    return hashlib.blake2b(packed, digest_size=8).digest()
+    taken: list[Row] = []
+    size, step = 0, _STEP
+    while size < BATCH_BYTES and (part := list(islice(rows, min(step, most - len(taken))))):
+        size += len(_encoder.encode(part))
+        taken += part
+        step = _STEP if size < len(taken) * _LARGE else 1
+    return taken
+
+
+def digests(rows: Iterable[Row]) -> list[bytes]:
+    """8 bytes over each row's values: equal when value and storage class of each are the same.
+
+    MessagePack tells 1, 1.0 and '1', 0.0 and -0.0, text and blob apart, so a digest does too. It
+    guards against accidents, not enemies: who could forge one may write the row anyway.
+    """
+    encode = _encoder.encode
+    return [xxh3_64_digest(encode(row)) for row in rows]

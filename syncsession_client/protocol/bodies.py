@@ -2,6 +2,7 @@
 
 import gzip
 import io
+from typing import NamedTuple
 
 import zstandard
 
@@ -10,7 +11,17 @@ from .errors import BadRequest, TooLarge
 ENCODINGS = ("zstd", "gzip", "identity")
 """What this side reads and writes, best first."""
 
+UNPACKED_LIMIT = 1 << 30
+"""Bytes that a batch may have unpacked: SQLite's own limit on one value, about."""
+
 _LEVEL = 1  # 400 MB/s and a ratio of 2.65 on rows; higher levels cost more than the network saves
+
+
+class Payload(NamedTuple):
+    """A body as it travels and is kept."""
+
+    encoding: str
+    data: bytes
 
 
 def compress(data: bytes, encoding: str) -> bytes:

@@ -6,7 +6,7 @@ from syncsession_client import protocol
 from syncsession_client.protocol import bodies
 
 from .. import pulls
-from ..keys import CALLER, SETTINGS, STORE
+from ..keys import CALLER, STORE
 from ..schemas import PullSchema, check
 from ..tenants import admit_device, check_device
 from . import requests
@@ -43,7 +43,7 @@ async def batch(request: web.Request) -> web.Response:
     payload = await pulls.find_batch(request.app[STORE], caller.tenant_id, pull_id, number)
     encoding = bodies.choose(request.headers.get("Accept-Encoding", ""))
     if encoding != pulls.SPOOLED:
-        unpacked = bodies.decompress(payload, pulls.SPOOLED, request.app[SETTINGS].max_body_bytes)
+        unpacked = bodies.decompress(payload, pulls.SPOOLED, bodies.UNPACKED_LIMIT)
         payload = bodies.compress(unpacked, encoding)
     return web.Response(
         body=payload,

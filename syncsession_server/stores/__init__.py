@@ -4,13 +4,15 @@ A store gives transactions and the dialect's SQL; everything that is done with t
 elsewhere. Another database brings new files in sql/server/, the same names in each.
 """
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
+
+_T = TypeVar("_T")
 
 
 class Dialect:
@@ -45,8 +47,13 @@ class Transaction(Protocol):
     async def all(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
         """Every row, where they are known to be few."""
 
-    def stream(self, sql: str, params: Params, size: int) -> AsyncIterator[list[tuple[Any, ...]]]:
-        """The rows, at most `size` at a time."""
+    def stream(
+        self, sql: str, params: Params, take: Callable[[Iterator[tuple[Any, ...]]], _T | None]
+    ) -> AsyncIterator[_T]:
+        """What `take` makes of the rows, until it makes None.
+
+        It takes some from the iterator each time, off the event loop.
+        """
 
 
 class Store(Protocol):

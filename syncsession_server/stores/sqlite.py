@@ -4,10 +4,9 @@ SQLite's calls block, so each connection has a thread of its own and the event l
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import islice
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -154,12 +153,12 @@ class _Lane:
         return await self._call(lambda: list(self._db.execute(sql, params)))
 
     async def stream(
-        self, sql: str, params: Params, size: int
-    ) -> AsyncIterator[list[tuple[Any, ...]]]:
+        self, sql: str, params: Params, take: Callable[[Iterator[tuple[Any, ...]]], _T | None]
+    ) -> AsyncIterator[_T]:
         cursor = await self._call(lambda: self._db.execute(sql, params))
         try:
-            while rows := await self._call(lambda: _take(cursor, size)):
-                yield rows
+            while (taken := await self._call(lambda: take(cursor))) is not None:
+                yield taken
         finally:
             await self._call(cursor.close)
 
@@ -200,7 +199,3 @@ class _Lane:
     def _rollback(self) -> None:
         if self._db.in_transaction:
             self._db.execute(self._sql.rollback)
-
-
-def _take(cursor: apsw.Cursor, size: int) -> list[tuple[Any, ...]]:
-    return list(islice(cursor, size))

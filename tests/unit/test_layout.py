@@ -117,10 +117,10 @@ def test_what_both_sides_share_imports_nothing_of_either():
     assert wrong == []
 
 
-def test_protocol_imports_the_standard_library_and_msgspec_and_zstandard():
+def test_protocol_imports_the_standard_library_and_three_libraries():
     wrong = []
     for path in python_files(PROTOCOL):
-        allowed = {"msgspec", "zstandard", CLIENT, *sys.stdlib_module_names}
+        allowed = {"msgspec", "xxhash", "zstandard", CLIENT, *sys.stdlib_module_names}
         if path.name == "commands.py":
             allowed.add("click")
         wrong += [

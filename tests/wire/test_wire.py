@@ -63,6 +63,7 @@ def fixed_ids(monkeypatch):
             return uuid.UUID(int=(7 << 76) | next(rows))
 
     monkeypatch.setattr("syncsession_client.store.uuid_utils", Fixed)
+    monkeypatch.setattr("syncsession_client.transport.ENCODINGS", ("identity",))
     monkeypatch.setattr("syncsession_client.flight._IN_FLIGHT", 1)
     monkeypatch.setattr(push, "SEALED", "identity")
     monkeypatch.setattr("syncsession_client.protocol.bodies.choose", lambda _: "identity")
@@ -126,9 +127,10 @@ def test_a_device_and_a_server_say_what_the_golden_conversation_says(
 ):
     said, request = [], Transport._request
 
-    def recording(self, method, path, *, content=None, headers=None):
-        response = request(self, method, path, content=content, headers=headers)
-        said.append(shown(method, path, content, response.status_code, response.content))
+    def recording(self, method, path, *, content=None, **rest):
+        response = request(self, method, path, content=content, **rest)
+        body = response.extensions["packed"] if rest.get("is_packed") else response.content
+        said.append(shown(method, path, content, response.status_code, body))
         return response
 
     monkeypatch.setattr(Transport, "_request", recording)
@@ -174,7 +176,8 @@ def test_the_device_alone_asks_as_the_golden_conversation_says(
         assert f"{request.method} {request.url.path}" == exchange["request"]
         assert readable(request.content) == exchange["body"]
         assert request.headers[protocol.VERSION_HEADER] == "1"
-        return httpx.Response(exchange["status"], content=unreadable(exchange["answer"]))
+        answered = unreadable(exchange["answer"]) or b""
+        return httpx.Response(exchange["status"], stream=httpx.ByteStream(answered))
 
     client = httpx.Client
     monkeypatch.setattr(
