@@ -200,7 +200,7 @@ def test_the_device_alone_asks_as_the_golden_conversation_says(
 
 def test_a_batch_is_the_documented_messagepack():
     batch = Batch(
-        "t", ("id",), ("v",), [[None, "2026", "al", 0, "k", 1.0], [3, None, None, 1, "l", None]]
+        "t", ("id",), ("v",), [(None, "2026", "al", 0, "k", 1.0), (3, None, None, 1, "l", None)]
     )
     packed = bytes.fromhex(
         "84a57461626c65a174a36b657991a26964a7636f6c756d6e7391a176a4726f7773"
