@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -13,14 +13,19 @@ import msgspec
 from . import clone, pull, push, reconcile
 from .apply import Pulled, apply
 from .outbox import Outbox, Outgoing
-from .progress import Cancellation, Progress, Report, silent
+from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.errors import (
     AlreadyExists,
+    BadRequest,
+    ForbiddenModifier,
     NotWritable,
-    RequestError,
     SessionExpired,
+    SessionState,
+    TooLarge,
+    TryLater,
     UnknownPull,
     UnknownSession,
+    UnknownTable,
     Unsyncable,
     WrongTenant,
 )
@@ -30,6 +35,16 @@ from .pull import Download
 from .push import Pushed
 from .store import STATE, DeviceStore
 from .transport import Transport
+
+_SEAL_ANEW = (
+    BadRequest,
+    ForbiddenModifier,
+    SessionState,
+    TooLarge,
+    UnknownSession,
+    UnknownTable,
+)
+"""Refusals after which the session cannot be committed any more: its rows are dirty still."""
 
 BATCH_ROWS = 1000
 """Rows in a batch, unless the caller says otherwise."""
@@ -101,7 +116,7 @@ class SyncEngine:
 
         A pull that an earlier call began is finished first: what it holds is older than a push.
         """
-        with self._naming_tenants():
+        with self._reporting():
             self._prepare()
             resumed = self._finish_pull()
             pushed = self._push()
@@ -109,22 +124,25 @@ class SyncEngine:
 
     def push(self) -> Synced:
         """Push what is dirty."""
-        with self._naming_tenants():
+        with self._reporting():
             self._prepare()
             return self._done(self._push(), Pulled())
 
     def pull(self) -> Synced:
         """Pull what other devices committed."""
-        with self._naming_tenants():
+        with self._reporting():
             self._prepare()
             resumed = self._finish_pull()
             return self._done(Pushed(), _added(self._pull(), resumed))
 
     @contextmanager
-    def _naming_tenants(self) -> Iterator[None]:
-        """Say which database it is that the server refuses, and of which tenant."""
+    def _reporting(self) -> Iterator[None]:
+        """Report a cancellation, and name the database and tenant that the server refuses."""
         try:
             yield
+        except Cancelled:
+            self._report(Progress("cancelled"))
+            raise
         except WrongTenant as error:
             bound = self._store.state().tenant_id or "another"
             raise WrongTenant(
@@ -190,8 +208,8 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-            except RequestError:
-                self._outbox.drop_outgoing()  # the rows are dirty still, and are sealed anew
+            except _SEAL_ANEW:
+                self._outbox.drop_outgoing()
                 raise
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
         return push.acknowledge(self._store, self._outbox, self._store.tables(), outgoing, outcome)
@@ -241,7 +259,8 @@ class SyncEngine:
             )
         if begun.answer.batches:
             self._outbox.drop_incoming()
-            self._transport.complete_pull(begun.pull_id)
+            with suppress(TryLater):  # the rows are here; the server forgets its copy later
+                self._transport.complete_pull(begun.pull_id)
         self._report(Progress("pull_complete", done_rows=pulled.rows, total_rows=pulled.rows))
         return pulled
 
@@ -296,6 +315,8 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
         )
         with SyncEngine(fresh, token=token, report=report) as engine:
             synced = engine.pull()
+        if path.exists():
+            raise AlreadyExists(f"{path} has been made by somebody else meanwhile")
         fresh.rename(path)
     return synced
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator
 from itertools import chain, groupby
 from typing import Any
@@ -10,12 +11,14 @@ import msgspec
 
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch
-from syncsession_client.protocol.errors import SessionState, SyncError, UnknownTable
+from syncsession_client.protocol.errors import SessionState, SyncError, TryLater, UnknownTable
 from syncsession_client.protocol.tables import Table
 
 from .stores import Store, Transaction
 from .tables import ServerTable, column_name
 from .tenants import now
+
+logger = logging.getLogger(__name__)
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
 
@@ -23,8 +26,11 @@ _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent o
 async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
     """Commit a queued session, once; False where another worker has it.
 
-    A session that cannot be applied fails, with the reason; nothing of it stays. An error of the
-    database itself puts it back into the queue and is raised.
+    A session that cannot be applied fails, with the reason; nothing of it stays. Where the database
+    cannot be had now it goes back into the queue.
+
+    Raises:
+        TryLater: the database cannot be had now.
     """
     session = {"tenant_id": tenant_id, "session_id": session_id}
     async with store.write() as tx:
@@ -33,18 +39,23 @@ async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
     try:
         async with store.write() as tx:
             await _apply(store, tx, session)
-    except SyncError as error:
-        if error.retryable:
-            await _move(store, store.sql.sessions.requeue_one, session)
-            raise
-        wire = json.dumps(error.to_wire())
-        await _move(store, store.sql.sessions.to_failed, session | {"error": wire})
-    except BaseException:
+    except (TryLater, asyncio.CancelledError):
         await asyncio.shield(_move(store, store.sql.sessions.requeue_one, session))
         raise
+    except Exception as error:  # noqa: BLE001  # whatever it is, the queue has to go on
+        await _fail(store, session, error)
     async with store.write(durable=False) as tx:
         await tx.run(store.sql.sessions.delete_batches, session)
     return True
+
+
+async def _fail(store: Store, session: dict[str, Any], error: Exception) -> None:
+    """End a session without a trace in the tables; a fault of ours is in the log besides."""
+    if not isinstance(error, SyncError):
+        logger.error("session %(session_id)s cannot be applied", session, exc_info=error)
+        error = SyncError("the server could not apply the session; its log says why")
+    wire = json.dumps(error.to_wire())
+    await _move(store, store.sql.sessions.to_failed, session | {"error": wire})
 
 
 async def _move(store: Store, sql: str, params: dict[str, Any]) -> None:

@@ -42,7 +42,7 @@ class Committer:
             except TryLater as error:
                 logger.warning("committing waits for the database: %s", error)
             except Exception:
-                logger.exception("a commit failed; its session is queued again")
+                logger.exception("the queue cannot be read; trying again")
             await self._pause()
 
     async def _drain(self) -> None:

@@ -1,5 +1,6 @@
 """What happens around every request: errors in one shape, the protocol's version, the caller."""
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
@@ -8,12 +9,13 @@ from aiohttp import web
 from syncsession_client import protocol
 from syncsession_client.protocol.errors import (
     ProtocolMismatch,
+    ServerBusy,
     SyncError,
     TooLarge,
     UnknownRoute,
 )
 
-from .keys import CALLER, STORE
+from .keys import CALLER, SETTINGS, STORE
 from .tenants import identify
 
 logger = logging.getLogger(__name__)
@@ -27,7 +29,10 @@ _OPEN = frozenset({"/health"})
 async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamResponse:
     """Answer every failure in the one shape of docs/reference/errors.md."""
     try:
-        return await handler(request)
+        async with asyncio.timeout(request.app[SETTINGS].request_timeout_seconds):
+            return await handler(request)
+    except TimeoutError:
+        return _failure(ServerBusy("the request took too long; try again, with smaller batches"))
     except SyncError as error:
         return _failure(error)
     except web.HTTPRequestEntityTooLarge:

@@ -25,6 +25,9 @@ class Settings:
     host: str = setting("Address to listen on.", "127.0.0.1")
     port: int = setting("Port to listen on; 0 takes a free one.", 8484)
     max_body_bytes: int = setting("The largest body, packed or unpacked.", 64 << 20)
+    request_timeout_seconds: float = setting(
+        "How long a request may take, its body and the database included.", 300.0
+    )
     queue_poll_interval_seconds: float = setting(
         "How often to look for sessions that another process queued.", 1.0
     )

@@ -7,6 +7,7 @@ import uuid
 import pytest
 from support import SECONDS, Device, World, everyone_syncs
 
+from syncsession_client.progress import Cancellation, Cancelled, Progress
 from syncsession_client.protocol import bodies
 from syncsession_client.protocol.batches import Batch, encode
 from syncsession_client.protocol.errors import (
@@ -263,6 +264,53 @@ def test_a_push_whose_answer_was_lost_is_seen_through_by_the_next_sync(world, mo
     assert a.sync().pushed == Pushed(1, 1)
     assert a.dirty("note") == []
     assert statuses(world) == ["committed"]
+
+
+def test_a_session_that_the_server_cannot_apply_fails_and_the_next_one_is_committed(
+    world, raw, monkeypatch, caplog
+):
+    apply = commit._apply
+
+    async def broken(*args):
+        raise ZeroDivisionError("a fault of the server")
+
+    failing, good = begin(raw), begin(raw)
+    monkeypatch.setattr(commit, "_apply", broken)
+    raw.send_batch(failing, 1, note_batch("never"), "zstd")
+    outcome = raw.commit_push(failing)
+    assert (outcome["status"], outcome["error"]["code"]) == ("failed", "internal")
+    assert "a fault of the server" in caplog.text
+    monkeypatch.setattr(commit, "_apply", apply)
+    commit_one(raw, good, "good")
+
+
+def test_a_cancelled_push_goes_on_where_it_stopped(world):
+    a = world.device("a.db", NOTE)
+    put(a, *(f"row {i:02}" for i in range(30)))
+    seen = []
+    cancellation = Cancellation()
+
+    def report(progress: Progress) -> None:
+        seen.append(progress)
+        if progress.phase == "push_table":
+            cancellation.cancel()
+
+    with pytest.raises(Cancelled):
+        a.push(batch_rows=5, report=report, cancellation=cancellation)
+    assert seen[-1].phase == "cancelled"
+    assert statuses(world) == ["open"]
+    seen.clear()
+    assert a.push(batch_rows=5, report=seen.append).pushed.rows == 30
+    assert statuses(world) == ["committed"]
+    assert [p.phase for p in seen if p.phase != "push_table"] == [
+        "connecting",
+        "push_begin",
+        "push_waiting",
+        "push_complete",
+        "complete",
+    ]
+    counts = [(p.done_rows, p.total_rows) for p in seen if p.phase == "push_table"]
+    assert counts == [(5 * n, 30) for n in range(1, 7)]
 
 
 def test_losing_the_sidecar_loses_no_edit(world, monkeypatch):
