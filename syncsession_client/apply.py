@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from . import triggers
 from .fold import fold
 from .identity import SyncTable
 from .progress import Progress, Report
@@ -80,8 +81,8 @@ def apply(
         with store.write():
             generation = fold(store, tables).generation
             store.run(STATE.suppress, {"is_suppressed": 1})
-            store.fire_triggers(False)
-            _apply_tables(store, tables, list(staged.values()), generation, pulled)
+            firing = triggers.firing(store, tables)
+            _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.name for t in tables])
     finally:
@@ -152,6 +153,7 @@ def _apply_tables(
     staged: Sequence[_Incoming],
     generation: int,
     pulled: Pulled,
+    firing: frozenset[str],
 ) -> None:
     """All identities first, so that every reference finds its row; then the rows."""
     for incoming in staged:
@@ -159,7 +161,7 @@ def _apply_tables(
     for incoming in staged:
         if incoming.table.is_local:
             _resolve_integers(store, incoming)
-            _delete(store, incoming)
+            _delete(store, incoming, fire=incoming.table.name in firing)
             store.run(incoming.render("upsert_shadow"), {"generation": generation})
     for incoming in staged:
         _add_placeholders(store, tables, incoming)
@@ -167,9 +169,10 @@ def _apply_tables(
         if not incoming.table.is_local:
             if incoming.table.is_mapped:
                 store.run(incoming.render("resolve_parts"))
-            _delete(store, incoming)
+            _delete(store, incoming, fire=incoming.table.name in firing)
             store.run(incoming.render("upsert_shadow"), {"generation": generation})
     for incoming in staged:
+        store.fire_triggers(incoming.table.name in firing)
         _upsert(store, incoming)
         pulled.rows += _count(store, incoming)
     _check_references(store, tables, staged, pulled)
@@ -205,8 +208,9 @@ def _add_placeholders(store: DeviceStore, tables: Sequence[SyncTable], incoming:
         store.run(incoming.render("add_placeholders", parent=parent, value=value))
 
 
-def _delete(store: DeviceStore, incoming: _Incoming) -> None:
+def _delete(store: DeviceStore, incoming: _Incoming, *, fire: bool) -> None:
     if store.first(incoming.render("has_gone")):
+        store.fire_triggers(fire)
         store.run(incoming.render("delete_gone"))
         store.run(incoming.render("tombstone_gone"))
 

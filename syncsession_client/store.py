@@ -24,7 +24,7 @@ from .protocol.errors import (
 )
 from .protocol.session_set import SessionSet
 from .protocol.tables import Table, from_json, to_json
-from .schema import FoundTable, SchemaObject, read
+from .schema import OURS, FoundTable, SchemaObject, read
 from .statements import load
 
 SCHEMA = load("client/schema.sql")
@@ -141,6 +141,27 @@ class DeviceStore:
             finally:
                 self._db.authorizer = None
 
+    def writes_of_triggers(self, sql: str) -> set[str]:
+        """The tables, in lower case, that triggers other than ours write to in a statement.
+
+        The statement is compiled and not run: it is an EXPLAIN.
+        """
+        written: set[str] = set()
+
+        def watch(action: int, name: str | None, _: object, __: object, by: str | None) -> int:
+            is_write = action in (apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE)
+            if is_write and by is not None and not by.lower().startswith(OURS):
+                written.add(str(name).lower())
+            return int(apsw.SQLITE_OK)
+
+        with self._errors():
+            self._db.authorizer = watch
+            try:
+                self._db.execute(sql).fetchall()
+            finally:
+                self._db.authorizer = None
+        return written
+
     def fire_triggers(self, fire: bool) -> None:
         """Let triggers run on this connection, or not."""
         self._db.config(apsw.SQLITE_DBCONFIG_ENABLE_TRIGGER, int(fire))
@@ -255,6 +276,8 @@ class DeviceStore:
             raise NotWritable(f"{self.path} cannot be written now: {error}") from error
         except apsw.AuthError as error:
             raise Unappliable(f"{self.path}: not only a definition: {error}") from error
+        except apsw.SQLError as error:
+            raise Unappliable(f"{self.path}: {error}") from error
         except apsw.ConstraintError as error:
             raise Unappliable(f"{self.path} refuses a row: {error}") from error
         except UnicodeDecodeError as error:
