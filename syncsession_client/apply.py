@@ -143,7 +143,7 @@ def _staged_rows(incoming: _Incoming, batch: batches.Batch) -> Iterator[tuple[An
     rows: Iterable[batches.Row] = batch.rows
     if places != list(range(head, first + len(sent))):
         rows = [(*row[:head], *(row[i] for i in places)) for row in batch.rows]
-    digests = batches.digests(row[head:] for row in rows)
+    digests = batches.digests(row[table.first_digested :] for row in rows)
     return ((*row, digest) for row, digest in zip(rows, digests, strict=True))
 
 

@@ -99,6 +99,7 @@ class _Entry:
 def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> None:
     """Fold entry by entry: a changed integer key moves the identity along, through any chain."""
     put_one = FOLD.put_one(t=table)
+    before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
     last = _Entry(0, None, "", "", "")
     for found in store.rows(FOLD.entries(t=table)):
         entry = _Entry(*found)
@@ -112,6 +113,7 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
             gone = int(entry.op in "DM")
             _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=gone)
         last = replace(entry, row_id=row_id)
+    store.run(FOLD.forget_unknown(t=table), {"before": before})
 
 
 def _row_of(

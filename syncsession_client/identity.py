@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from graphlib import CycleError, TopologicalSorter
 
+from .protocol.batches import META
 from .protocol.errors import NoPrimaryKey, OutsideReference, SyncError, UnknownName, Unsyncable
 from .protocol.tables import ROW_ID, Affinity, Column, KeyKind, Reference, Table
 from .schema import FoundTable
@@ -82,8 +83,10 @@ class SyncTable:
 
     @property
     def is_collated(self) -> bool:
-        """Whether keys that differ by bytes can be equal."""
-        return any(c.collation != "BINARY" for c in self.key_columns)
+        """Whether keys that differ can be equal: 'a' and 'A', or 1 and 1.0."""
+        return not self.is_local and any(
+            c.collation != "BINARY" or c.type == "BLOB" for c in self.key_columns
+        )
 
     @property
     def key_columns(self) -> tuple[ShadowColumn, ...]:
@@ -103,6 +106,13 @@ class SyncTable:
     def values(self) -> tuple[str, ...]:
         """The columns that are not part of the key."""
         return self.table.value_columns
+
+    @property
+    def first_digested(self) -> int:
+        """Where in a row on the wire the part begins that its digest covers: the values, and a key
+        that is not made here.
+        """
+        return META + (len(self.identity) + 1 if self.is_local else 0)
 
     @property
     def has_unique(self) -> bool:

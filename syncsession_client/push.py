@@ -139,9 +139,9 @@ def _add_batches(
     store: DeviceStore, outbox: Outbox, table: SyncTable, number: int, batch_rows: int
 ) -> int:
     """Write a table's dirty rows to the outbox, changed ones and others apart; the last number."""
-    first_value = 1 + batches.META + len(table.identity) + int(table.is_local)
+    first = 1 + table.first_digested
     for rows in store.batches(ROWS.dirty(t=table), batch_rows):
-        found = batches.digests(row[first_value:] for row in rows)
+        found = batches.digests(row[first:] for row in rows)
         parts: tuple[list[_Sealed], list[_Sealed]] = ([], [])
         for row, digest in zip(rows, found, strict=True):
             is_deleted = bool(row[4])

@@ -12,7 +12,8 @@ from syncsession_client.protocol.tables import Table
 
 _AFFINITIES = ("integer", "real", "text", "blob", "numeric")
 _MOST_TABLES = 1000
-_MOST_COLUMNS = 2000
+_MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
+_MOST_ROWS = 10**12
 
 
 def _no_nul(name: str) -> None:
@@ -85,7 +86,7 @@ class PushTableSchema(Schema):
     """How much of one table a session carries."""
 
     name = _name()
-    rows = fields.Integer(required=True, strict=True, validate=validate.Range(0))
+    rows = fields.Integer(required=True, strict=True, validate=validate.Range(0, _MOST_ROWS))
     batches = fields.Integer(required=True, strict=True, validate=validate.Range(1, 10**6))
 
 
@@ -133,7 +134,7 @@ def check(schema: Schema, body: bytes) -> dict[str, Any]:
     """
     try:
         loaded: dict[str, Any] = schema.load(msgspec.json.decode(body))
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not JSON: {error}") from error
     except UnicodeDecodeError as error:
         raise BadRequest(f"the body is not UTF-8: {error}") from error

@@ -17,7 +17,8 @@ _OUR_COLUMNS = re.compile(
     r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|sync_session|sync_overflow|is_deleted|row_id)",
     re.IGNORECASE,
 )
-_OUR_TABLES = re.compile(r"(app_)*(sync_|sqlite_|ix_sync_).*", re.IGNORECASE | re.DOTALL)
+_OUR_TABLES = re.compile(r"(app_)*(sync_|_sync_|sqlite_|ix_).*", re.IGNORECASE | re.DOTALL)
+_MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
 _TYPES: Mapping[Affinity, str] = {
     "integer": "INTEGER",
     "real": "REAL",
@@ -82,8 +83,10 @@ class ServerTable:
 
     @property
     def collated_key(self) -> tuple[str, ...]:
-        """Key columns where keys that differ by bytes can be equal."""
-        return tuple(c.name for c in self.key if c.collation != "BINARY")
+        """Key columns where values that differ can be equal: 'a' and 'A', or 1 and 1.0."""
+        if self.table.key_kind == "local":
+            return ()
+        return tuple(c.name for c in self.key if c.collation != "BINARY" or c.type == "BLOB")
 
     @property
     def columns(self) -> tuple[ServerColumn, ...]:
@@ -113,6 +116,11 @@ def merged(here: Table | None, described: Table) -> Table:
                 f"{described.name}.{column.name} is {_kind(column)} on this device and "
                 f"{_kind(known)} on the server: give the column another name, or the same type"
             )
+    if len(columns) > _MOST_COLUMNS:
+        raise SchemaContradiction(
+            f"{described.name} would have {len(columns)} columns on the server; the most is "
+            f"{_MOST_COLUMNS}: sync fewer of them"
+        )
     return msgspec.structs.replace(here, columns=tuple(columns.values()))
 
 

@@ -121,4 +121,4 @@ async def check_device(store: Store, tx: Transaction, caller: Caller, device_id:
 
 
 def _hash(token: str) -> bytes:
-    return hashlib.sha256(token.encode()).digest()
+    return hashlib.sha256(token.encode(errors="surrogateescape")).digest()

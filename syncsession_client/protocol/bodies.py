@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import zlib
 from typing import NamedTuple
 
 import zstandard
@@ -48,7 +49,7 @@ def decompress(data: bytes, encoding: str, limit: int) -> bytes:
         if encoding == "zstd" and 0 <= zstandard.frame_content_size(data) <= limit:
             return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
         unpacked = _reader(data, encoding).read(limit + 1)
-    except (zstandard.ZstdError, OSError, EOFError) as error:
+    except (zstandard.ZstdError, zlib.error, OSError, EOFError) as error:
         raise BadRequest(f"the body is not {encoding}: {error}") from error
     if len(unpacked) > limit:
         raise TooLarge(f"the body unpacks to more than {limit} bytes; send smaller batches")

@@ -78,7 +78,7 @@ async def _outcome(request: web.Request, session_id: str) -> dict[str, Any]:
 def _unpack(packed: bytes, encoding: str, limit: int) -> Batch:
     try:
         return batches.decode(bodies.decompress(packed, encoding, limit))
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadRequest(f"the body is not a batch: {error}") from error
 
 

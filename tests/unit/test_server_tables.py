@@ -1,0 +1,304 @@
+"""Application tables on the server: their names, what may be added, what a batch may hold."""
+
+import re
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from syncsession_client.protocol.batches import META, Batch
+from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
+from syncsession_client.protocol.tables import Column, Table
+from syncsession_client.statements import load
+from syncsession_server import tables
+from syncsession_server.tables import (
+    ServerTable,
+    check_batch,
+    check_description,
+    column_name,
+    merged,
+    new_columns,
+    table_name,
+)
+
+checked = settings(deadline=None, max_examples=100, derandomize=True, database=None)
+
+NOTE = Table("note", "global", ("id",), (Column("id", "text"), Column("v", "blob")))
+LOCAL = Table("item", "local", ("id",), (Column("id", "integer"), Column("v", "blob")))
+PRICE = Table(
+    "price",
+    "global",
+    ("shop", "item"),
+    (Column("item", "text", "NOCASE"), Column("p", "real"), Column("shop", "text")),
+)
+
+# Names
+
+OURS = [
+    "tenant_id",
+    "modified_at_utc",
+    "modified_by_user_id",
+    "sync_session",
+    "is_deleted",
+    "row_id",
+]
+RESERVED = ["sync_session", "sync_", "sqlite_master", "sqlite_", "ix_sync_note", "ix_sync_"]
+names = st.lists(
+    st.sampled_from(["app_", "APP_", "App_", *OURS, *RESERVED, "note", "_", "id", "x", "İ", "ſ"]),
+    min_size=1,
+    max_size=4,
+).map("".join) | st.text(min_size=1, max_size=8)
+
+
+@checked
+@given(names, names)
+@example("tenant_id", "app_tenant_id")
+@example("app_tenant_id", "app_app_tenant_id")
+@example("Row_Id", "APP_row_id")
+def test_names_that_differ_here_differ_there(one, other):
+    for rename in (column_name, table_name):
+        same_here = ascii_lower(one) == ascii_lower(other)
+        assert (ascii_lower(rename(one)) == ascii_lower(rename(other))) == same_here
+
+
+def ascii_lower(name: str) -> str:
+    """As SQLite compares names: without regard to the case of ASCII letters."""
+    return "".join(c.lower() if c.isascii() else c for c in name)
+
+
+@checked
+@given(names)
+def test_no_name_becomes_one_of_ours(name):
+    assert ascii_lower(column_name(name)) not in OURS
+    assert not re.match("(sync_|sqlite_|ix_sync_)", ascii_lower(table_name(name)))
+
+
+@pytest.mark.parametrize(
+    "name", ["note", "id", "tenant", "is_deleted2", "my_sync_session", "app", "app_x"]
+)
+def test_a_name_that_is_not_ours_stays_as_it_is(name):
+    assert (column_name(name), table_name(name)) == (name, name)
+
+
+def test_no_table_has_the_name_of_an_object_of_ours():
+    """Tables and indexes share one space of names in SQLite."""
+    schema = load("server/sqlite/schema.sql")
+    made = [re.search(r"IF NOT EXISTS (\w+)", getattr(schema, name)) for name in schema]
+    taken = {found[1] for found in made if found}
+    assert len(taken) > 9
+    for name in (*taken, "ix_sync_note", "_sync_staged"):
+        assert table_name(name) not in {*taken, "ix_sync_note", "_sync_staged"}
+        assert table_name(name.upper()).lower() not in taken
+
+
+def test_the_columns_of_a_table_with_local_keys_are_its_row_id_and_the_hint():
+    table = ServerTable(LOCAL)
+    assert [(c.name, c.type) for c in table.key] == [("row_id", "BLOB")]
+    assert [(c.name, c.type) for c in table.columns] == [("id", "INTEGER"), ("v", "BLOB")]
+    named = msgspec.structs.replace(LOCAL, key=("row_id",), columns=(Column("row_id", "integer"),))
+    assert [c.name for c in ServerTable(named).columns] == ["app_row_id"]
+
+
+def test_the_columns_of_a_table_with_a_composite_key_stand_in_key_order():
+    table = ServerTable(PRICE)
+    assert table.key_names == ("shop", "item")
+    assert table.collated_key == ("item",)
+    assert [c.name for c in table.columns] == ["p"]
+
+
+# What is here, and what a device describes
+
+
+def test_a_table_that_nobody_has_described_is_taken_without_the_statements_of_a_device():
+    described = msgspec.structs.replace(NOTE, sql="CREATE TABLE note", indexes=("CREATE INDEX",))
+    assert merged(None, described) == NOTE
+    assert new_columns(None, NOTE) == []
+
+
+def test_a_table_that_is_described_again_is_the_same():
+    assert merged(NOTE, NOTE) == NOTE
+    upper = msgspec.structs.replace(
+        NOTE, key=("ID",), columns=(Column("ID", "text"), Column("V", "blob"))
+    )
+    assert merged(NOTE, upper) == NOTE
+
+
+@checked
+@given(
+    st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=6),
+    st.lists(st.sampled_from("abcdefgh"), unique=True, max_size=6),
+)
+def test_the_union_has_the_columns_of_both_and_those_that_were_here_first(here, there):
+    both = merged(with_columns(here), with_columns(there))
+    listed = [c.name for c in both.columns]
+    assert listed == ["id", *here, *(c for c in there if c not in here)]
+    added = [c.name for c in new_columns(with_columns(here), both)]
+    assert added == listed[len(here) + 1 :]
+    assert merged(both, with_columns(there)) == both
+
+
+def with_columns(listed: list[str]) -> Table:
+    columns = tuple(Column(name, "text") for name in ("id", *listed))
+    return Table("t", "global", ("id",), columns)
+
+
+def test_a_column_that_is_called_as_ours_is_added_under_its_name_here():
+    wide = msgspec.structs.replace(NOTE, columns=(*NOTE.columns, Column("Is_Deleted", "integer")))
+    (column,) = new_columns(NOTE, merged(NOTE, wide))
+    assert (column.name, column.type) == ("app_Is_Deleted", "INTEGER")
+
+
+CONTRADICTIONS = {
+    "key kind": ({"key_kind": "local"}, "local keys.*--key note=global"),
+    "another key": ({"key": ("v",)}, r"\(v\).*\(id\)"),
+    "a longer key": ({"key": ("id", "v")}, r"\(id, v\).*\(id\)"),
+    "affinity": (
+        {"columns": (Column("id", "text"), Column("V", "real"))},
+        "note.V is of type real.*blob",
+    ),
+    "affinity of the key": (
+        {"columns": (Column("id", "integer"),)},
+        "note.id is of type integer.*text",
+    ),
+    "reference": (
+        {"columns": (Column("id", "text"), Column("v", "blob", row_id_of="item"))},
+        "note.v is a reference to item.*of type blob",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "message"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_contradiction_is_told_with_both_sides(change, message):
+    with pytest.raises(SchemaContradiction, match=message):
+        merged(NOTE, msgspec.structs.replace(NOTE, **change))
+
+
+def test_the_order_of_a_key_matters():
+    turned = msgspec.structs.replace(PRICE, key=("item", "shop"))
+    with pytest.raises(SchemaContradiction, match=r"\(item, shop\).*\(shop, item\)"):
+        merged(PRICE, turned)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"columns": (Column("id", "text"), Column("ID", "text"))},
+        {"key": ("nobody",)},
+        {"key": ("id", "id")},
+        {"key": ("id", "v"), "key_kind": "local"},
+    ],
+)
+def test_a_description_that_contradicts_itself_is_refused(change):
+    with pytest.raises(BadRequest, match="note"):
+        check_description(msgspec.structs.replace(NOTE, **change))
+
+
+@pytest.mark.parametrize("table", [NOTE, LOCAL, PRICE])
+def test_a_sound_description_is_taken(table):
+    check_description(table)
+
+
+# Batches
+
+
+def check(table: Table, *rows: Any, acts: bool = False, **names: Any) -> set[str]:
+    key, columns = names.get("key", table.wire_key), names.get("columns", table.wire_columns)
+    batch = Batch(table.name, tuple(key), tuple(columns), list(rows))
+    return check_batch(table, batch, user="alice", acts_for_others=acts)
+
+
+@pytest.mark.parametrize(
+    ("table", "row"),
+    [
+        (NOTE, [None, None, None, 0, "k", None]),
+        (NOTE, [7, "2026-01-31T09:30:00.000Z", "alice", 1, 1.5, 2**63 - 1]),
+        (NOTE, [2**63 - 1, "", "", 0, b"", -(2**63)]),
+        (LOCAL, [None, None, None, 0, bytes(16), 5, float("inf")]),
+        (PRICE, [None, None, None, 0, "s", "i", -0.0]),
+    ],
+)
+def test_a_row_that_can_be_kept_is_taken(table, row):
+    assert check(table, row, row, acts=True) == set()
+
+
+def test_an_empty_batch_is_taken():
+    assert check(NOTE) == set()
+
+
+def test_columns_may_be_left_out_and_turned_and_written_in_another_case():
+    wide = Table("w", "global", ("id",), tuple(Column(c, "text") for c in ("id", "a", "b")))
+    for columns in ((), ("a",), ("B", "a")):
+        assert (
+            check(wide, [None, None, None, 0, "k", *columns], key=("ID",), columns=columns) == set()
+        )
+
+
+def test_the_users_that_a_batch_names_are_told_unless_the_token_may_act_for_them():
+    rows = [[None, None, by, 0, "k", 1] for by in ("alice", None, "bob", "carol", "bob")]
+    assert check(NOTE, *rows) == {"bob", "carol"}
+    assert check(NOTE, *rows, acts=True) == set()
+
+
+@pytest.mark.parametrize("position", [0, 1, 999])
+def test_the_fault_of_a_row_is_told_with_its_position(position):
+    rows = [[None, None, None, 0, "k", 1] for _ in range(1000)]
+    rows[position] = [None, None, None, 0, None, 1]
+    with pytest.raises(BadRequest, match=rf"note, row {position} .*NULL"):
+        check(NOTE, *rows)
+
+
+anything = (
+    st.none()
+    | st.booleans()
+    | st.sampled_from([0, 1, 2, -1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 1.0, 0.0])
+    | st.floats()
+    | st.text(max_size=3)
+    | st.sampled_from([bytes(15), bytes(16), bytes(17), b""])
+    | st.just([1])
+    | st.just({"a": 1})
+    | st.just(msgspec.msgpack.Ext(1, b"x"))
+)
+good_meta = st.tuples(
+    st.none() | st.integers(1, 9),
+    st.none() | st.just("at"),
+    st.none() | st.just("by"),
+    st.sampled_from([0, 1]),
+)
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, width: int, is_local: bool) -> Any:
+    """A row that is good, or has one value or a width that need not be."""
+    key = [bytes(16)] if is_local else ["k"]
+    row = [*draw(good_meta), *key, *[draw(anything) for _ in range(width - META - 1)]]
+    if draw(st.booleans()):
+        row[draw(st.integers(0, width - 1))] = draw(anything)
+    if draw(st.integers(0, 9)) == 0:
+        row = draw(st.sampled_from([row[:-1], [*row, 1], tuple(row), [], None, "text", {}]))
+    return row
+
+
+@pytest.mark.parametrize("is_local", [False, True], ids=["global", "local"])
+@pytest.mark.parametrize(("width", "key_end"), [(6, 5), (7, 6), (5, 5)])
+def test_the_fast_check_agrees_with_the_slow_one(is_local, width, key_end):
+    @checked
+    @given(st.lists(rows_of(width, is_local), max_size=4))
+    def agree(rows: list[Any]) -> None:
+        slow = all(not tables._fault(row, width, key_end, is_local) for row in rows)
+        assert tables._is_sound(rows, width, key_end, is_local) == slow
+
+    agree()
+
+
+@pytest.mark.parametrize("part", range(6))
+@pytest.mark.parametrize(
+    "value", [True, 1.0, 2, 2**63, float("nan"), [1], {}, None, "x", b"x"], ids=repr
+)
+def test_both_checks_agree_on_each_kind_of_value_in_each_place(part, value):
+    good = [1, "at", "by", 0, "k", 1]
+    bad = [*good[:part], value, *good[part + 1 :]]
+    for rows in ([bad], [good, bad], [bad, good]):
+        is_sound = tables._is_sound(rows, 6, 5, False)
+        assert is_sound == (not tables._fault(bad, 6, 5, False))

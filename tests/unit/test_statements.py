@@ -1,0 +1,162 @@
+"""SQL by name: files load, the statements of the client compile, any name can be quoted."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+
+import jinja2
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from syncsession_client.statements import Statements, load, quote, root
+
+FILES = sorted(p.relative_to(root()).as_posix() for p in root().rglob("*.sql*"))
+PLAIN = [path for path in FILES if path.endswith(".sql")]
+TEMPLATES = [path for path in FILES if path.endswith(".j2")]
+COMPLETE = ("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK", "VACUUM")
+"""How statements begin that EXPLAIN does not take, or that have nothing to name."""
+
+identifiers = st.text(
+    st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20
+)
+checked = settings(deadline=None, max_examples=100, derandomize=True, database=None)
+
+
+def statements() -> Iterator[tuple[str, str]]:
+    """(file, name) of every statement that is no template."""
+    for path in PLAIN:
+        yield from ((path, name) for name in load(path))
+
+
+class Anything(dict):
+    """NULL for every parameter."""
+
+    def __missing__(self, _: str) -> None:
+        return None
+
+
+def test_there_are_files_of_both_kinds_on_both_sides():
+    assert {p.split("/")[0] for p in PLAIN} == {p.split("/")[0] for p in TEMPLATES}
+
+
+@pytest.mark.parametrize("path", FILES)
+def test_every_file_loads_and_has_a_statement_for_each_name(path):
+    loaded = load(path)
+    names = list(loaded)
+    assert names
+    assert len(set(names)) == len(names)
+    assert dir(loaded) == sorted(names)
+    text = (root() / path).read_text(encoding="utf-8")
+    assert text.count("-- name: ") == len(names)
+    for name in names:
+        made = getattr(loaded, name)
+        assert callable(made) if path in TEMPLATES else made.strip()
+        assert getattr(loaded, name) is made
+
+
+@pytest.mark.parametrize(("path", "name"), list(statements()))
+def test_a_statement_compiles(path, name):
+    sql = getattr(load(path), name)
+    assert not sql.endswith(";")
+    assert "--" not in sql
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        make_tables(db, path)
+        if sql.startswith(("CREATE", "DROP")):
+            with closing(sqlite3.connect(":memory:")) as empty:
+                if not sql.startswith("CREATE TABLE"):
+                    make_tables(empty, path)
+                empty.execute(sql)
+        elif sql.startswith(COMPLETE):
+            assert sqlite3.complete_statement(sql + ";")
+            assert ";" not in sql
+        else:
+            assert db.execute(f"EXPLAIN {sql}", Anything()).fetchall()
+
+
+def make_tables(db: sqlite3.Connection, path: str) -> None:
+    """The tables that the statements of a file name: those made in the same directory."""
+    directory = path.rsplit("/", 1)[0]
+    for other in (p for p in PLAIN if p.startswith(directory)):
+        loaded = load(other)
+        for name in loaded:
+            sql = getattr(loaded, name)
+            if sql.startswith("CREATE TABLE"):
+                db.execute(sql)
+
+
+@checked
+@given(identifiers)
+@example('"')
+@example('""')
+@example("'; --")
+@example("select")
+@example("")
+@example("[a]")
+def test_a_quoted_name_is_that_name_to_sqlite(name):
+    with closing(sqlite3.connect(":memory:")) as db:
+        assert db.execute(f"SELECT 1 AS {quote(name)}").description[0][0] == name
+
+
+@checked
+@given(identifiers.filter(lambda name: not name.lower().startswith("sqlite_")))
+def test_a_table_of_a_quoted_name_has_that_name(name):
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"CREATE TABLE {quote(name)} ({quote('c' + name)})")
+        assert db.execute("SELECT name FROM sqlite_master").fetchall() == [(name,)]
+        assert db.execute(f"SELECT * FROM {quote(name)}").description[0][0] == "c" + name
+
+
+@checked
+@given(identifiers, identifiers)
+def test_a_name_with_nul_is_refused(before, after):
+    with pytest.raises(ValueError, match="NUL"):
+        quote(f"{before}\0{after}")
+
+
+@pytest.mark.parametrize("path", TEMPLATES)
+def test_a_template_with_a_variable_that_is_not_given_raises(path):
+    loaded, raised = load(path), 0
+    for name in loaded:
+        body = loaded._bodies[name]
+        if "{{" in body or "{%" in body:
+            with pytest.raises(jinja2.UndefinedError):
+                getattr(loaded, name)()
+            raised += 1
+    assert raised
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Makes statements of a text."""
+
+    def write(text: str, name: str = "some.sql.j2") -> Statements:
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        monkeypatch.setattr("syncsession_client.statements.root", lambda: tmp_path)
+        return load(name)
+
+    return write
+
+
+def test_an_attribute_of_a_variable_that_is_not_there_raises(written):
+    made = written("-- name: one\nSELECT {{ t.missing|q }};\n")
+    with pytest.raises(jinja2.UndefinedError):
+        made.one(t="a text")
+
+
+def test_a_name_goes_into_a_template_as_one_name(written):
+    made = written("{% macro m(x) %}{{ x|q }}{% endmacro %}\n-- name: one\nSELECT {{ m(x) }};\n")
+    assert made.one(x='a"; DROP TABLE t; --') == 'SELECT "a""; DROP TABLE t; --"'
+    assert made.one(x="{{ 7 * 7 }}") == 'SELECT "{{ 7 * 7 }}"'
+
+
+def test_a_name_of_several_lines_that_look_like_comments_stays_whole(written):
+    made = written("-- name: one\nSELECT 1 AS {{ x|q }};\n")
+    for name in ("a\n-- b\nc", "a\n\nb", "a\n  \nb", "a\r\nb", "a\u2028b", "a\x0bb", "end;"):
+        with closing(sqlite3.connect(":memory:")) as db:
+            assert db.execute(made.one(x=name)).description[0][0] == name
+
+
+def test_a_name_that_no_statement_has_is_an_attribute_error():
+    with pytest.raises(AttributeError, match=r"client/state\.sql has no statement 'nothing'"):
+        _ = load("client/state.sql").nothing
