@@ -6,7 +6,7 @@ local tables and are known by those rows' ids. Why: docs/explanation/keys.md. No
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from graphlib import CycleError, TopologicalSorter
 
 from .protocol.batches import META
@@ -100,7 +100,13 @@ class SyncTable:
     def shadow_columns(self) -> tuple[ShadowColumn, ...]:
         if not self.is_mapped:
             return self.key_columns
-        return (*(ShadowColumn(name, "BLOB") for name in self.identity), *self.key_columns)
+        identity = (
+            ShadowColumn(name, "BLOB") if parent or self.is_local else replace(column, name=name)
+            for name, column, parent in zip(
+                self.identity, self.key_columns, self.key_parents, strict=True
+            )
+        )
+        return (*identity, *self.key_columns)
 
     @property
     def values(self) -> tuple[str, ...]:

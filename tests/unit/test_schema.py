@@ -296,8 +296,8 @@ def test_a_foreign_key_to_a_table_that_is_not_there_is_read(found):
 
 
 def test_the_statements_are_kept_as_they_are(found):
-    sql = "CREATE TABLE  t(k TEXT PRIMARY KEY /* the key */ , v)"
-    index = "CREATE INDEX  i ON t(v)"
+    sql = "CREATE TABLE t( k  TEXT PRIMARY KEY /* the key */ , v)"
+    index = "CREATE INDEX i  ON t( v )"
     (table,) = found(sql, index).values()
     assert (table.sql, table.indexes) == (sql, (index,))
 

@@ -150,11 +150,13 @@ def test_a_name_goes_into_a_template_as_one_name(written):
     assert made.one(x="{{ 7 * 7 }}") == 'SELECT "{{ 7 * 7 }}"'
 
 
-def test_a_name_of_several_lines_that_look_like_comments_stays_whole(written):
+@pytest.mark.parametrize(
+    "name", ["a\n-- b\nc", "a\n\nb", "a\n  \nb", "a\r\nb", "a\u2028b", "a\x0bb", "a\n", "end;"]
+)
+def test_a_name_of_several_lines_stays_whole(written, name):
     made = written("-- name: one\nSELECT 1 AS {{ x|q }};\n")
-    for name in ("a\n-- b\nc", "a\n\nb", "a\n  \nb", "a\r\nb", "a\u2028b", "a\x0bb", "end;"):
-        with closing(sqlite3.connect(":memory:")) as db:
-            assert db.execute(made.one(x=name)).description[0][0] == name
+    with closing(sqlite3.connect(":memory:")) as db:
+        assert db.execute(made.one(x=name)).description[0][0] == name
 
 
 def test_a_name_that_no_statement_has_is_an_attribute_error():
