@@ -18,6 +18,8 @@ from .store import STATE, DeviceStore
 
 APPLY = load("client/apply.sql.j2")
 
+_HIGH = 2**62  # integers are made up above those in use until these are near the end
+
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that came of it
 
 
@@ -161,10 +163,11 @@ def _apply_tables(
     for incoming in staged:
         if incoming.table.is_local:
             _resolve_integers(store, incoming)
+            _repoint(store, tables, incoming)
             _delete(store, incoming, fire=incoming.table.name in firing)
             store.run(incoming.render("upsert_shadow"), {"generation": generation})
-    for incoming in staged:
-        _add_placeholders(store, tables, incoming)
+    for parent in (t for t in tables if t.is_local):
+        _add_placeholders(store, parent, tables, staged)
     for incoming in staged:
         if not incoming.table.is_local:
             if incoming.table.is_mapped:
@@ -188,24 +191,64 @@ def _skip_dirty(store: DeviceStore, incoming: _Incoming, pulled: Pulled) -> None
 
 
 def _resolve_integers(store: DeviceStore, incoming: _Incoming) -> None:
+    """Give each row that comes the integer by which this device knows it, or will."""
     store.run(incoming.render("resolve_known"))
     if store.first(incoming.render("has_unresolved")):
         store.run(incoming.render("resolve_by_hint"))
     if store.first(incoming.render("has_unresolved")):
-        store.run(incoming.render("resolve_by_next"))
+        lowest, highest = _bounds(store, incoming.table, incoming)
+        base, step = (highest, 1) if highest < _HIGH else (lowest, -1)
+        store.run(incoming.render("resolve_by_next"), {"base": base, "step": step})
 
 
-def _add_placeholders(store: DeviceStore, tables: Sequence[SyncTable], incoming: _Incoming) -> None:
-    table = incoming.table
-    for column, rows in table.parents.items():
-        parent = next(t for t in tables if t.rows == rows)
-        if column in table.key:
-            value = table.identity[table.key.index(column)]
-        elif column in incoming.columns:
-            value = f"value_{incoming.columns.index(column) + 1}"
-        else:
-            continue
-        store.run(incoming.render("add_placeholders", parent=parent, value=value))
+def _bounds(
+    store: DeviceStore, table: SyncTable, incoming: _Incoming | None = None
+) -> tuple[int, int]:
+    """The lowest and highest integer in use for a table's rows, 0 included."""
+    statements = [APPLY.app_bounds(t=table), APPLY.shadow_bounds(t=table)]
+    if incoming is not None:
+        statements.append(incoming.render("incoming_bounds"))
+    found = [value for sql in statements for value in store.first(sql) or ()]
+    integers = [0, *(value for value in found if isinstance(value, int))]
+    return min(integers), max(integers)
+
+
+def _repoint(store: DeviceStore, tables: Sequence[SyncTable], incoming: _Incoming) -> None:
+    """Let the rows that waited for a row which comes now point to it."""
+    if not store.first(incoming.render("has_awaited")):
+        return
+    for child, column in incoming.table.children(tables):
+        store.run(incoming.render("repoint", child=child, column=column))
+        if column in child.key:
+            part = child.keys[child.key.index(column)]
+            store.run(incoming.render("repoint_shadow", child=child, part=part))
+
+
+def _add_placeholders(
+    store: DeviceStore, parent: SyncTable, tables: Sequence[SyncTable], staged: Sequence[_Incoming]
+) -> None:
+    """Give the rows of `parent` that are referenced and not here an integer of their own."""
+    children = parent.children(tables)
+    store.run(APPLY.drop_missing())
+    store.run(APPLY.create_missing())
+    for incoming in staged:
+        for column in (c for t, c in children if t.name == incoming.table.name):
+            value = _staged_column(incoming, column)
+            if value:
+                store.run(incoming.render("collect_missing", parent=parent, value=value))
+    if store.first(APPLY.has_missing()):
+        lowest, _ = _bounds(store, parent)
+        store.run(APPLY.place_missing(t=parent), {"base": lowest})
+    store.run(APPLY.drop_missing())
+
+
+def _staged_column(incoming: _Incoming, column: str) -> str | None:
+    """Where a column of the table is in the temporary one."""
+    if column in incoming.table.key:
+        return incoming.table.identity[incoming.table.key.index(column)]
+    if column in incoming.columns:
+        return f"value_{incoming.columns.index(column) + 1}"
+    return None
 
 
 def _delete(store: DeviceStore, incoming: _Incoming, *, fire: bool) -> None:

@@ -68,6 +68,7 @@ def _fold_table(
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
+    store.run(FOLD.mark_returned(t=table))
     if store.first(FOLD.has_moves(t=table)):
         _fold_in_order(store, table, generation)
         return
@@ -89,22 +90,31 @@ class _Entry:
     op: str
     at: str
     by: str
+    changes: int | None
     row_id: bytes | None = None
 
-    def is_same_statement(self, after: "_Entry") -> bool:
-        """Whether one statement logged this entry and `after`, which follows it, of one key."""
-        return (self.seq + 1, self.key, self.at) == (after.seq, after.key, after.at)
+    def is_replaced_by(self, after: "_Entry") -> bool:
+        """Whether one statement deleted the row and inserted `after`: REPLACE."""
+        return (
+            (self.op, after.op, self.key, self.seq + 1) == ("D", "I", after.key, after.seq)
+            and self.changes is not None
+            and after.changes == self.changes + 1
+        )
+
+    def is_moved_to(self, after: "_Entry") -> bool:
+        """Whether `after` has the new key of the row whose old key this is."""
+        return (self.op, after.op, self.seq + 1) == ("M", "N", after.seq)
 
 
 def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> None:
     """Fold entry by entry: a changed integer key moves the identity along, through any chain."""
     put_one = FOLD.put_one(t=table)
     before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
-    last = _Entry(0, None, "", "", "")
+    last = _Entry(0, None, "", "", "", None)
     for found in store.rows(FOLD.entries(t=table)):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
-        if entry.op == "N" and live is not None and last.row_id is not None:
+        if live is not None and last.is_moved_to(entry) and last.row_id is not None:
             # The moved row replaced this one, which fired no trigger.
             _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
         row_id = _row_of(store, table, entry, last, live)
@@ -120,15 +130,7 @@ def _row_of(
     store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
 ) -> bytes | None:
     """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
-    if entry.op == "N" and last.row_id is not None:
-        return last.row_id
-    is_replaced = (last.op, last.key, last.at, last.seq) == (
-        "D",
-        entry.key,
-        entry.at,
-        entry.seq - 1,
-    )
-    if entry.op == "I" and is_replaced:
+    if last.row_id is not None and (last.is_moved_to(entry) or last.is_replaced_by(entry)):
         return last.row_id
     if live is not None or entry.op in "DM":
         return live

@@ -235,6 +235,15 @@ def test_the_description_that_another_tenant_gave_is_not_shown(acme: Caller, cal
     assert b"secret" not in acme.ask("GET", "/v1/tables").content
 
 
+def test_a_pull_names_no_column_that_only_another_tenant_has(acme: Caller, caller, table):
+    acme.push(table, row("k", "v"))
+    caller("wide").describe(described(table, "secret"))
+    pull, _ = acme.begin_pull(table)
+    batch = msgspec.msgpack.decode(acme.ask("GET", f"/v1/pull/{pull}/batches/1").content)
+    assert batch["columns"] == ["v"]
+    assert [r[4:] for r in batch["rows"]] == [["k", "v"]]
+
+
 def test_a_device_of_one_tenant_is_refused_for_another(acme: Caller, caller, table):
     acme.push(table, row("k", 1))
     thief = caller("thief", device=acme.device)

@@ -736,6 +736,27 @@ def test_an_applications_own_triggers_see_what_they_saw_before(pair):
 
 
 @KEYS
+def test_an_edit_that_a_trigger_of_the_application_calls_off_is_not_captured(pair, schema):
+    p = pair(
+        schema,
+        *(
+            f"CREATE TRIGGER no_{event} BEFORE {event} ON t BEGIN SELECT RAISE(IGNORE); END"
+            for event in ("INSERT", "UPDATE", "DELETE")
+        ),
+        "DROP TRIGGER no_INSERT",
+        "INSERT INTO t VALUES (1, 'a')",
+        "CREATE TRIGGER no_INSERT BEFORE INSERT ON t BEGIN SELECT RAISE(IGNORE); END",
+    )
+    p.settle("t")
+    p.run(
+        "INSERT INTO t VALUES (2, 0)", "UPDATE t SET v = 1", "UPDATE t SET k = 3", "DELETE FROM t"
+    )
+    assert len(p.twin.rows("SELECT * FROM t")) == 1
+    assert p.device.value("SELECT count(*) FROM _sync_t_log") == 0
+    assert p.dirty("t") == []
+
+
+@KEYS
 def test_a_program_that_does_not_trust_the_schema_can_write(pair, schema):
     p = pair(schema)
     p.pragmas = ("trusted_schema = OFF",)

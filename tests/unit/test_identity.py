@@ -387,7 +387,8 @@ def test_the_columns_of_the_shadow_rows_follow_the_kind(planned):
     made = planned(
         ROOM,
         "CREATE TABLE plain (k TEXT COLLATE NOCASE, n REAL, PRIMARY KEY (n, k))",
-        "CREATE TABLE mapped (r INTEGER REFERENCES room, t TEXT, v, PRIMARY KEY (t, r))",
+        "CREATE TABLE mapped (r INTEGER REFERENCES room, t TEXT COLLATE RTRIM, v, "
+        "PRIMARY KEY (t, r))",
     )
     tables = {t.name: t for t in arrange((t, f"_sync_{t.name}") for t in made.tables)}
     shown = {
@@ -398,14 +399,15 @@ def test_the_columns_of_the_shadow_rows_follow_the_kind(planned):
         "room": [("row_id", "BLOB", "BINARY"), ("key_1", "INTEGER", "BINARY")],
         "plain": [("key_1", "REAL", "BINARY"), ("key_2", "TEXT", "NOCASE")],
         "mapped": [
-            ("row_id_1", "BLOB", "BINARY"),
+            ("row_id_1", "TEXT", "RTRIM"),
             ("row_id_2", "BLOB", "BINARY"),
-            ("key_1", "TEXT", "BINARY"),
+            ("key_1", "TEXT", "RTRIM"),
             ("key_2", "INTEGER", "BINARY"),
         ],
     }
     assert tables["plain"].is_collated
-    assert not tables["mapped"].is_collated
+    assert tables["mapped"].is_collated
+    assert not tables["room"].is_collated
     assert tables["mapped"].key_parents == (None, "_sync_room_rows")
     assert tables["mapped"].values == ("v",)
     assert tables["room"].children(list(tables.values())) == [(tables["mapped"], "r")]

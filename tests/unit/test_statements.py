@@ -138,6 +138,23 @@ def written(tmp_path, monkeypatch):
     return write
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "SELECT {{ x|q }}",
+        "SELECT {{ x }}",
+        "SELECT 1{% for c in x %}, {{ c|q }}{% endfor %}",
+        "SELECT 1{% if x %}, 2{% endif %}",
+        "SELECT {{ 'a' ~ x }}",
+    ],
+)
+def test_a_variable_that_is_not_given_raises_wherever_it_stands(written, body):
+    made = written(f"-- name: one\n{body};\n")
+    with pytest.raises(jinja2.UndefinedError):
+        made.one()
+    assert made.one(x="a").startswith("SELECT")
+
+
 def test_an_attribute_of_a_variable_that_is_not_there_raises(written):
     made = written("-- name: one\nSELECT {{ t.missing|q }};\n")
     with pytest.raises(jinja2.UndefinedError):
