@@ -112,28 +112,25 @@ class SyncEngine:
         self._stack.close()
 
     def synchronize(self) -> Synced:
-        """Push what is dirty, then pull what other devices committed.
-
-        A pull that an earlier call began is finished first: what it holds is older than a push.
-        """
+        """Push what is dirty, then pull what other devices committed."""
         with self._reporting():
-            self._prepare()
-            resumed = self._finish_pull()
-            pushed = self._push()
-            return self._done(pushed, _added(self._pull(), resumed))
+            earlier = self._prepare()
+            kept = self._finish_pull()
+            pushed = _pushed(earlier, self._push())
+            return self._done(pushed, _pulled(kept, self._pull()))
 
     def push(self) -> Synced:
         """Push what is dirty."""
         with self._reporting():
-            self._prepare()
-            return self._done(self._push(), Pulled())
+            earlier = self._prepare()
+            return self._done(_pushed(earlier, self._push()), Pulled())
 
     def pull(self) -> Synced:
         """Pull what other devices committed."""
         with self._reporting():
-            self._prepare()
-            resumed = self._finish_pull()
-            return self._done(Pushed(), _added(self._pull(), resumed))
+            earlier = self._prepare()
+            kept = self._finish_pull()
+            return self._done(earlier, _pulled(kept, self._pull()))
 
     @contextmanager
     def _reporting(self) -> Iterator[None]:
@@ -158,15 +155,23 @@ class SyncEngine:
         ]
         return Synced(pushed, pulled, (*self._warnings, *orphans))
 
-    def _prepare(self) -> None:
-        """See what has become of the schema, and tell the server."""
+    def _prepare(self) -> Pushed:
+        """See what has become of the schema, tell the server, and see a sealed session through.
+
+        The latter comes before anything is pulled: a row that was pushed and is not acknowledged
+        looks like an edit, and what a pull brings for it would be passed over.
+        """
         self._report(Progress("connecting"))
         with self._store.write():
             reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
         self._register()
+        pushed = self._resume_push()
+        if self._store.state().sealed_session_id is not None:
+            with self._store.write():
+                reconcile.doubt(self._store)
+        return pushed
 
     def _push(self) -> Pushed:
-        earlier = self._resume_push()
         with self._store.write():
             folded = reconcile.bring_up_to_date(
                 self._store, allow_mass_delete=self._allow_mass_delete
@@ -178,27 +183,27 @@ class SyncEngine:
             )
         tables = self._store.tables()
         outgoing = push.seal(self._store, self._outbox, tables, folded, batch_rows=self._batch_rows)
-        if outgoing is None:
-            return earlier or Pushed()
-        pushed = self._send(outgoing)
-        return Pushed(pushed.session, pushed.rows + (earlier.rows if earlier else 0))
+        return self._send(outgoing) if outgoing else Pushed()
 
-    def _resume_push(self) -> Pushed | None:
-        """Send on what was sealed before and not acknowledged."""
-        outgoing = self._outbox.outgoing()
+    def _resume_push(self) -> Pushed:
+        """Send on what was sealed before and not acknowledged, unless it is of another time."""
+        outgoing, state = self._outbox.outgoing(), self._store.state()
         if outgoing is None:
-            return None
-        if outgoing.device_id != self._store.state().device_id:
+            return Pushed()
+        is_ours = outgoing.device_id == state.device_id
+        if not is_ours or outgoing.generation > state.generation:
             self._outbox.drop_outgoing()
-            return None
+            return Pushed()
         try:
             return self._send(outgoing)
         except (SessionExpired, UnknownSession):
-            return None
+            return Pushed()
 
     def _send(self, outgoing: Outgoing) -> Pushed:
         outcome = None
         if self._outbox.outgoing_tables():
+            with self._store.write():
+                self._store.run(STATE.set_sealed, {"session_id": outgoing.session_id})
             try:
                 outcome = push.send(
                     self._outbox,
@@ -214,33 +219,31 @@ class SyncEngine:
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
         return push.acknowledge(self._store, self._outbox, self._store.tables(), outgoing, outcome)
 
-    def _finish_pull(self) -> Pulled | None:
+    def _finish_pull(self) -> Pulled:
         """Finish the pull that the outbox keeps from an earlier time."""
-        kept = pull.under_way(self._outbox)
-        if kept is None:
-            return None
-        device_id, begun = kept
-        if device_id != self._store.state().device_id:
-            self._outbox.drop_incoming()
-            return None
+        begun = pull.under_way(self._outbox, self._store.state().device_id, self._request())
+        if begun is None:
+            return Pulled()
         try:
             return self._finish(begun)
         except UnknownPull:
             self._outbox.drop_incoming()
-            return None
+            return Pulled()
+
+    def _request(self) -> bytes:
+        return pull.request(self._store.tables(), self._store.processed())
 
     def _pull(self) -> Pulled:
-        tables = self._store.tables()
-        processed = self._store.processed()
         begun = pull.begin(
             self._outbox,
             self._transport,
-            device_id=self._store.state().device_id,
-            body=pull.request(tables, processed),
+            self._store.state().device_id,
+            self._request(),
             report=self._report,
         )
         self._check_tenant(begun.answer.tenant_id)
-        known = [processed.get(t.name, SessionSet()) for t in tables]
+        processed = self._store.processed()
+        known = [processed.get(t.name, SessionSet()) for t in self._store.tables()]
         if all(not (begun.answer.settled - sessions) for sessions in known):
             return Pulled()
         return self._finish(begun)
@@ -321,13 +324,16 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
     return synced
 
 
-def _added(pulled: Pulled, earlier: Pulled | None) -> Pulled:
+def _pushed(earlier: Pushed, later: Pushed) -> Pushed:
+    """Both pushes as one."""
+    return Pushed(later.session or earlier.session, earlier.rows + later.rows)
+
+
+def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
     """Both pulls as one."""
-    if earlier is None:
-        return pulled
     return Pulled(
-        pulled.sessions | earlier.sessions,
-        pulled.rows + earlier.rows,
-        pulled.kept_rows + earlier.kept_rows,
-        earlier.orphans + pulled.orphans,
+        earlier.sessions | later.sessions,
+        earlier.rows + later.rows,
+        earlier.kept_rows + later.kept_rows,
+        earlier.orphans + later.orphans,
     )

@@ -14,10 +14,9 @@ FOLD = load("client/fold.sql.j2")
 
 @dataclass(frozen=True)
 class Folded:
-    """What a fold did: its generation, the tables that had entries, entries that no key names."""
+    """What a fold did: the number of the last one that found entries, entries that no key names."""
 
     generation: int
-    tables: tuple[SyncTable, ...]
     null_keys: int
 
 
@@ -27,7 +26,6 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
     Folding a table may log rows of others: those whose integer has come to stand for another row.
     """
     generation = store.state().generation
-    folded: dict[str, SyncTable] = {}
     nulls = 0
     while pending := [t for t in tables if store.first(FOLD.is_pending(t=t))]:
         generation += 1
@@ -35,8 +33,7 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
         for table in pending:
             nulls += _count_null_keys(store, table)
             _fold_table(store, table, tables, generation)
-            folded[table.name] = table
-    return Folded(generation, tuple(folded.values()), nulls)
+    return Folded(generation, nulls)
 
 
 def _count_null_keys(store: DeviceStore, table: SyncTable) -> int:

@@ -194,7 +194,7 @@ def plan(
     """
     _check_names(found, choices)
     wanted = _wanted(found, choices)
-    skipped: dict[str, SyncError] = {n: _no_key(n) for n, table in wanted.items() if not table.key}
+    skipped: dict[str, SyncError] = {n: _no_key(t) for n, t in wanted.items() if not t.key}
     skipped |= {name: error for name, error in (refused or {}).items() if name in wanted}
     if skipped and (choices.tables or len(skipped) == len(wanted)):
         raise next(iter(skipped.values()))
@@ -282,7 +282,12 @@ def _wanted(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, Foun
     return {name: table for name, table in found.items() if name.lower() in included}
 
 
-def _no_key(name: str) -> NoPrimaryKey:
+def _no_key(table: FoundTable) -> Unsyncable:
+    name = table.name
+    if table.fault:
+        return Unsyncable(
+            f"{name} can be used by its application only ({table.fault}): --exclude {name}"
+        )
     return NoPrimaryKey(
         f"{name} has no primary key, so nothing identifies its rows: give it one, or "
         f"--exclude {name}"
@@ -354,6 +359,11 @@ def _kinds(
                 f"use --key {name}=global"
             )
         borrowed = any(r.columns == table.key and r.parent != name for r in references[name])
+        if kind == "local" and borrowed:
+            raise Unsyncable(
+                f"the key of {name} is the key of the table that it references, so it cannot be "
+                f"local: leave out --key {name}"
+            )
         kinds[name] = kind or ("local" if is_integer and not borrowed else "global")
     return kinds
 

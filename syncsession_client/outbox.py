@@ -33,10 +33,10 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Incoming:
-    """A pull under way; `answer` is what the server said when it began."""
+    """A pull under way: what was asked when it began, and what the server said."""
 
     pull_id: str
-    device_id: str
+    request: bytes
     answer: bytes
 
 
@@ -150,12 +150,12 @@ class Outbox:
         row = self._first(OUTBOX.read_incoming)
         return Incoming(*row) if row else None
 
-    def begin_incoming(self, pull_id: str, device_id: str, answer: bytes) -> None:
-        """Keep a pull that has begun, and what the server said of it."""
+    def begin_incoming(self, pull_id: str, request: bytes, answer: bytes) -> None:
+        """Keep a pull that has begun: what was asked, and what the server said."""
         with self.transaction(durable=False):
             self._db.execute(
                 OUTBOX.insert_incoming,
-                {"pull_id": pull_id, "device_id": device_id, "answer": answer},
+                {"pull_id": pull_id, "request": request, "answer": answer},
             )
 
     def add_incoming(self, number: int, payload: Payload) -> None:

@@ -52,45 +52,41 @@ class Download:
     answer: PullAnswer
 
 
-def request(
-    tables: Sequence[SyncTable], processed: dict[str, SessionSet]
-) -> dict[str, list[dict[str, object]]]:
-    """The body of a pull: the processed set of each table, tables of equal sets together."""
+def request(tables: Sequence[SyncTable], processed: dict[str, SessionSet]) -> bytes:
+    """The JSON text of a pull: the processed set of each table, tables of equal sets together."""
     groups: dict[SessionSet, list[str]] = {}
     for table in tables:
         groups.setdefault(processed.get(table.name, SessionSet()), []).append(table.name)
-    return {
-        "processed": [
-            {"tables": names, "sessions": sessions.to_wire()} for sessions, names in groups.items()
-        ]
-    }
+    listed = [{"tables": names, "sessions": s.to_wire()} for s, names in groups.items()]
+    return msgspec.json.encode({"processed": listed})
 
 
 def begin(
-    outbox: Outbox,
-    transport: Transport,
-    *,
-    device_id: str,
-    body: dict[str, list[dict[str, object]]],
-    report: Report,
+    outbox: Outbox, transport: Transport, device_id: str, text: bytes, *, report: Report
 ) -> Download:
     """Begin a pull; where it has rows, the outbox keeps it until it is applied."""
     report(Progress("pull_begin"))
     pull_id = str(uuid.uuid4())
-    text = transport.begin_pull(pull_id, body)
-    answer = msgspec.json.decode(text, type=PullAnswer)
+    answered = transport.begin_pull(pull_id, text)
+    answer = msgspec.json.decode(answered, type=PullAnswer)
     if answer.batches:
-        outbox.begin_incoming(pull_id, device_id, text)
+        outbox.begin_incoming(pull_id, device_id.encode() + text, answered)
     return Download(pull_id, answer)
 
 
-def under_way(outbox: Outbox) -> tuple[str, Download] | None:
-    """The (device id, pull) that the outbox keeps from an earlier time, or None."""
+def under_way(outbox: Outbox, device_id: str, text: bytes) -> Download | None:
+    """The pull that the outbox keeps from an earlier time, if it is what would be asked for now.
+
+    Another is of no use: since it began the database was restored, gained a table or column, or had
+    a push of its own committed. It is forgotten.
+    """
     incoming = outbox.incoming()
     if incoming is None:
         return None
-    answer = msgspec.json.decode(incoming.answer, type=PullAnswer)
-    return incoming.device_id, Download(incoming.pull_id, answer)
+    if incoming.request != device_id.encode() + text:
+        outbox.drop_incoming()
+        return None
+    return Download(incoming.pull_id, msgspec.json.decode(incoming.answer, type=PullAnswer))
 
 
 def download(

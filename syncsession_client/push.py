@@ -16,7 +16,7 @@ from .protocol import batches, bodies
 from .protocol.errors import SessionExpired, SessionFailed
 from .protocol.session_set import SessionSet
 from .statements import load
-from .store import DeviceStore
+from .store import STATE, DeviceStore
 from .transport import Transport
 
 ROWS = load("client/rows.sql.j2")
@@ -114,7 +114,11 @@ def acknowledge(
     by_name = {t.name: t for t in tables}
     number = outcome["number"] if outcome else None
     pushed = 0
+    if number is not None and any(number in s for s in store.processed().values()):
+        outbox.drop_outgoing()  # this was done; rows may have changed since
+        return Pushed(number)
     with store.write():
+        store.run(STATE.set_sealed, {"session_id": None})
         for name, is_sent, rows in outbox.acknowledgements():
             table = by_name.get(name)
             if table is None:

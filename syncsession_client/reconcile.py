@@ -20,21 +20,31 @@ MASS_DELETE_ROWS = 100
 
 
 def bring_up_to_date(store: DeviceStore, *, allow_mass_delete: bool) -> Folded:
-    """Fold; then look for what was missed in the tables that changed and whose row counts differ.
+    """Fold; then, if anything was folded since the last time, look for what was missed in tables
+    whose row counts differ.
 
     Raises:
         MassDelete: more than half of a table, and at least 100 rows, went without a trigger.
     """
     tables = store.tables()
     folded = fold(store, tables)
-    suspects = [t for t in folded.tables if _counts_differ(store, t)]
-    if not suspects:
+    if folded.generation == store.state().checked_generation:
         return folded
-    for table in suspects:
+    for table in (t for t in tables if _counts_differ(store, t)):
         _check_mass_delete(store, table, allow_mass_delete)
         log_missed(store, table)
     again = fold(store, tables)
-    return Folded(again.generation, folded.tables + again.tables, folded.null_keys)
+    store.run(STATE.set_checked, {"generation": again.generation})
+    return Folded(again.generation, folded.null_keys)
+
+
+def doubt(store: DeviceStore) -> None:
+    """A sealed session was lost, and may be committed: no dirty row is known to be unchanged."""
+    tables = store.tables()
+    fold(store, tables)
+    for table in tables:
+        store.run(ROWS.forget_dirty_digests(t=table))
+    store.run(STATE.set_sealed, {"session_id": None})
 
 
 def log_missed(store: DeviceStore, table: SyncTable) -> None:

@@ -7,7 +7,7 @@ opened by a second SQLite library in this process: closing that would drop the l
 
 import sqlite3
 from collections.abc import Iterable
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass
 
 import sqlite_utils
@@ -30,7 +30,10 @@ class FoundColumn:
 
 @dataclass(frozen=True)
 class FoundTable:
-    """A table of the application. `key` is empty where it has no primary key."""
+    """A table of the application. `key` is empty where it has no primary key.
+
+    One that only the application can use, for a collation or function of its own, has a `fault`.
+    """
 
     name: str
     columns: tuple[FoundColumn, ...]
@@ -39,6 +42,7 @@ class FoundTable:
     unique: tuple[tuple[str, ...], ...]
     sql: str
     indexes: tuple[str, ...]
+    fault: str = ""
 
     def column(self, name: str) -> FoundColumn | None:
         """The column of that name, whatever its case."""
@@ -69,12 +73,13 @@ def read(objects: Iterable[SchemaObject]) -> dict[str, FoundTable]:
     with closing(sqlite3.connect(":memory:")) as connection:
         database = sqlite_utils.Database(connection, recursive_triggers=False)
         tables = [o for o in objects if o.type == "table"]
-        for table in tables:
-            connection.execute(table.sql)
+        faults = {table.name: _create(connection, table.sql) for table in tables}
         for index in (o for o in objects if o.type == "index"):
             _create(connection, index.sql)
         return {
-            table.name: _found(
+            table.name: FoundTable(table.name, (), (), (), (), table.sql, (), faults[table.name])
+            if faults[table.name]
+            else _found(
                 database.table(table.name),
                 table.sql,
                 tuple(o.sql for o in objects if o.type == "index" and o.table == table.name),
@@ -140,7 +145,10 @@ def _collations(table: UtilsTable) -> dict[str, str]:
     }
 
 
-def _create(connection: sqlite3.Connection, sql: str) -> None:
-    """Make the index; one on an application's own function or collation has no columns to read."""
-    with suppress(sqlite3.OperationalError):
+def _create(connection: sqlite3.Connection, sql: str) -> str:
+    """Make a table or an index; what is wrong with it, or nothing."""
+    try:
         connection.execute(sql)
+    except sqlite3.OperationalError as error:
+        return str(error)
+    return ""

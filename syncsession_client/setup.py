@@ -154,6 +154,13 @@ def _check_same_keys(store: DeviceStore, known: dict[str, SyncTable], choices: C
                 f"{store.path} is set up with {table.table.key_kind} keys for {table.name}: run "
                 f"syncsession-client uninstall {store.path} first"
             )
+    given = {tuple(map(str.lower, reference)) for reference in undeclared(known.values())}
+    for child, column, parent in choices.references:
+        if child.lower() in known and (child.lower(), column.lower(), parent.lower()) not in given:
+            raise AlreadyInitialized(
+                f"{store.path} is set up without --ref {child}.{column}={parent}: run "
+                f"syncsession-client uninstall {store.path} first"
+            )
     for name in choices.exclude:
         if name.lower() in known:
             raise AlreadyInitialized(

@@ -51,12 +51,13 @@ class Statements:
         return sorted(self._bodies)
 
     def _make(self, body: str) -> Any:
+        statement = _statement(body)
         if self._environment is None:
-            return _statement(body)
-        template = self._environment.from_string(self._preamble + body)
+            return statement
+        template = self._environment.from_string(self._preamble + statement)
 
         def render(**names: Any) -> str:
-            return _statement(template.render(**names))
+            return template.render(**names).strip()
 
         return render
 

@@ -42,6 +42,8 @@ class State:
     generation: int
     schema_version: int | None
     is_registered: bool
+    sealed_session_id: str | None
+    checked_generation: int
 
 
 class DeviceStore:
@@ -195,10 +197,7 @@ class DeviceStore:
             raise NotInitialized(
                 f"{self.path} is not set up for sync: run syncsession-client init {self.path}"
             )
-        device_id, tenant_id, user_id, server_url, generation, version, is_registered = row
-        return State(
-            device_id, tenant_id, user_id, server_url, generation, version, bool(is_registered)
-        )
+        return State(*row)
 
     def tables(self) -> list[SyncTable]:
         """The synced tables, parents before children."""

@@ -85,9 +85,9 @@ class Transport:
         """Where a session stands; waits a while for it to end."""
         return self._json("GET", f"/v1/push/{session_id}")
 
-    def begin_pull(self, pull_id: str, body: dict[str, Any]) -> bytes:
-        """Begin a pull: the JSON text of `{sessions, batches, …}`."""
-        return self._request("PUT", f"/v1/pull/{pull_id}", content=_encode(body)).content
+    def begin_pull(self, pull_id: str, text: bytes) -> bytes:
+        """Begin a pull: the JSON text of `{tenant_id, sessions, batches}`."""
+        return self._request("PUT", f"/v1/pull/{pull_id}", content=text).content
 
     def get_batch(self, pull_id: str, number: int) -> Payload:
         """A pulled batch, packed as it travels."""

@@ -137,7 +137,7 @@ async def _write(store: Store, tx: Transaction, shape: _Shape, stamp: dict[str, 
 
 
 async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name: str) -> Table:
-    """A table of the tenant as the server has it.
+    """A table of the tenant, with the columns that its devices have.
 
     Raises:
         UnknownTable: the tenant has none of that name.

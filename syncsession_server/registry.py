@@ -5,7 +5,7 @@ import msgspec
 from syncsession_client.protocol.tables import Table
 
 from .stores import Store, Transaction
-from .tables import ServerTable, check_description, merged, new_columns
+from .tables import ServerTable, check_description, check_targets, merged, new_columns
 from .tenants import Caller
 
 
@@ -19,6 +19,7 @@ async def register(store: Store, caller: Caller, tables: list[Table]) -> dict[st
         Forbidden: something is new, and the token may not describe tables.
     """
     new: dict[str, list[str]] = {}
+    check_targets(tables)
     async with store.write() as tx:
         for position, table in enumerate(tables):
             check_description(table)
@@ -57,7 +58,7 @@ async def _register_tenant(
 ) -> list[str]:
     """Keep the description that has most columns: a clone is made from it. The columns it adds."""
     ours = {"tenant_id": caller.tenant_id, "name": table.name}
-    row = await tx.first(store.sql.tables.find_described, ours)
+    row = await tx.first(store.sql.tables.find_tenant_table, ours)
     new: list[str] = []
     if row is not None:
         known = {c.name.lower() for c in msgspec.json.decode(row[0], type=Table).columns}

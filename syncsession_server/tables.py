@@ -111,7 +111,7 @@ def merged(here: Table | None, described: Table) -> Table:
     columns = {c.name.lower(): c for c in here.columns}
     for column in described.columns:
         known = columns.setdefault(column.name.lower(), column)
-        if (known.affinity, known.row_id_of) != (column.affinity, column.row_id_of):
+        if (known.affinity, _target(known)) != (column.affinity, _target(column)):
             raise SchemaContradiction(
                 f"{described.name}.{column.name} is {_kind(column)} on this device and "
                 f"{_kind(known)} on the server: give the column another name, or the same type"
@@ -135,6 +135,10 @@ def _check_key(here: Table, described: Table) -> None:
             f"the key of {described.name} is ({', '.join(described.key)}) on this device and "
             f"({', '.join(here.key)}) on the server: rename the table, or give it the same key"
         )
+
+
+def _target(column: Column) -> str | None:
+    return column.row_id_of.lower() if column.row_id_of else None
 
 
 def _kind(column: Column) -> str:
@@ -164,6 +168,22 @@ def check_description(table: Table) -> None:
         raise BadRequest(f"{table.name}: the key is not made of its columns")
     if table.key_kind == "local" and len(table.key) != 1:
         raise BadRequest(f"{table.name}: a local key is one column")
+
+
+def check_targets(tables: list[Table]) -> None:
+    """Refuse integers that stand for rows of a table which is not described with the others.
+
+    Raises:
+        BadRequest: such a column, by name.
+    """
+    local = {t.name.lower() for t in tables if t.key_kind == "local"}
+    for table in tables:
+        for column in table.columns:
+            if column.row_id_of is not None and column.row_id_of.lower() not in local:
+                raise BadRequest(
+                    f"{table.name}.{column.name} references {column.row_id_of}, which is not among "
+                    "the described tables with local keys"
+                )
 
 
 def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool) -> set[str]:

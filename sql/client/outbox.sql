@@ -23,7 +23,7 @@ CREATE TABLE IF NOT EXISTS outgoing_batch (
 CREATE TABLE IF NOT EXISTS incoming (
     id INTEGER PRIMARY KEY CHECK (id = 1),
     pull_id TEXT NOT NULL,
-    device_id TEXT NOT NULL,
+    request BLOB NOT NULL,
     answer BLOB NOT NULL
 );
 
@@ -78,11 +78,11 @@ DELETE FROM outgoing;
 DELETE FROM outgoing_batch;
 
 -- name: insert_incoming
-INSERT INTO incoming (id, pull_id, device_id, answer)
-VALUES (1, :pull_id, :device_id, :answer);
+INSERT INTO incoming (id, pull_id, request, answer)
+VALUES (1, :pull_id, :request, :answer);
 
 -- name: read_incoming
-SELECT i.pull_id, i.device_id, i.answer
+SELECT i.pull_id, i.request, i.answer
   FROM incoming AS i;
 
 -- name: insert_incoming_batch

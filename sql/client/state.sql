@@ -11,7 +11,9 @@ CREATE TABLE _syncsession_state (
     generation INTEGER NOT NULL DEFAULT 1,
     is_suppressed INTEGER NOT NULL DEFAULT 0,
     schema_version INTEGER,
-    is_registered INTEGER NOT NULL DEFAULT 0
+    is_registered INTEGER NOT NULL DEFAULT 0,
+    sealed_session_id TEXT,
+    checked_generation INTEGER NOT NULL DEFAULT 0
 );
 
 -- name: create_tables
@@ -45,7 +47,7 @@ VALUES (1, :device_id, :user_id, :server_url);
 
 -- name: read_state
 SELECT s.device_id, s.tenant_id, s.user_id, s.server_url, s.generation, s.schema_version,
-       s.is_registered
+       s.is_registered, s.sealed_session_id, s.checked_generation
   FROM _syncsession_state AS s
  WHERE s.id = 1;
 
@@ -78,6 +80,18 @@ UPDATE _syncsession_state
 -- name: set_registered
 UPDATE _syncsession_state
    SET is_registered = :is_registered
+ WHERE id = 1;
+
+-- name: set_sealed
+-- The session that may be at the server already, until it is acknowledged.
+UPDATE _syncsession_state
+   SET sealed_session_id = :session_id
+ WHERE id = 1;
+
+-- name: set_checked
+-- Row counts were compared after this fold.
+UPDATE _syncsession_state
+   SET checked_generation = :generation
  WHERE id = 1;
 
 -- name: suppress

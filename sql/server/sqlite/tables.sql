@@ -11,9 +11,9 @@ VALUES (:name, :definition)
 ON CONFLICT (name) DO UPDATE SET definition = excluded.definition;
 
 -- name: find_tenant_table
-SELECT g.definition
+-- As the tenant's devices have it: other tenants' columns are none of its business.
+SELECT t.definition
   FROM sync_tenant_table AS t
-  JOIN sync_table AS g ON g.name = t.name
  WHERE t.tenant_id = :tenant_id
    AND t.name = :name;
 
@@ -29,10 +29,3 @@ INSERT INTO sync_tenant_table (tenant_id, name, position, definition)
 VALUES (:tenant_id, :name, :position, :definition)
 ON CONFLICT (tenant_id, name) DO UPDATE
    SET position = excluded.position, definition = excluded.definition;
-
--- name: find_described
--- A table as the tenant's devices have it.
-SELECT t.definition
-  FROM sync_tenant_table AS t
- WHERE t.tenant_id = :tenant_id
-   AND t.name = :name;
