@@ -259,15 +259,17 @@ def _delete(store: DeviceStore, incoming: _Incoming, *, fire: bool) -> None:
 
 
 def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
+    needed = dict(store.rows(APPLY.needed(), {"table_name": incoming.table.name}))
+    upsert = incoming.render("upsert", needed=needed)
     if not incoming.table.has_unique:
-        store.run(incoming.render("upsert"))
+        store.run(upsert)
         return
     unsent = incoming.unsent
     if unsent:
         store.run(incoming.render("drop_unsent"))
         store.run(incoming.render("save_unsent", unsent=unsent))
     store.run(incoming.render("clear_replaced"))
-    store.run(incoming.render("upsert"))
+    store.run(upsert)
     if unsent:
         store.run(incoming.render("restore_unsent", unsent=unsent))
         store.run(incoming.render("drop_unsent"))

@@ -21,6 +21,7 @@ from .protocol.errors import (
     NotWritable,
     SessionExpired,
     SessionState,
+    SyncError,
     TooLarge,
     TryLater,
     UnknownPull,
@@ -313,11 +314,14 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
         raise NotWritable(f"{path} cannot be made: {error.strerror}") from error
     with directory as made:
         fresh = Path(made) / path.name
-        clone.create(
-            fresh, server=server, tenant=me["tenant_id"], user=me["user_id"], tables=tables
-        )
-        with SyncEngine(fresh, token=token, report=report) as engine:
-            synced = engine.pull()
+        try:
+            clone.create(
+                fresh, server=server, tenant=me["tenant_id"], user=me["user_id"], tables=tables
+            )
+            with SyncEngine(fresh, token=token, report=report) as engine:
+                synced = engine.pull()
+        except SyncError as error:
+            raise type(error)(str(error).replace(str(fresh), str(path))) from error
         if path.exists():
             raise AlreadyExists(f"{path} has been made by somebody else meanwhile")
         fresh.rename(path)

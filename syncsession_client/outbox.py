@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from .protocol.bodies import Payload
-from .protocol.errors import DatabaseLocked, NotWritable
+from .protocol.errors import DatabaseLocked, NotWritable, SidecarDamaged
 from .statements import load
 
 OUTBOX = load("client/outbox.sql")
@@ -69,7 +69,7 @@ class Outbox:
     @contextmanager
     def transaction(self, *, durable: bool = True) -> Iterator[None]:
         """One change of the sidecar; rolled back when the body raises."""
-        try:
+        with self._errors():
             self._db.execute(OUTBOX.be_durable if durable else OUTBOX.be_fast)
             self._db.execute(OUTBOX.begin)
             try:
@@ -79,10 +79,6 @@ class Outbox:
                 if self._db.in_transaction:
                     self._db.execute(OUTBOX.rollback)
                 raise
-        except apsw.BusyError as error:
-            raise DatabaseLocked(f"another sync is using {self.path}; try again") from error
-        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
-            raise NotWritable(f"{self.path} cannot be written: {error}") from error
 
     # Going out
 
@@ -93,7 +89,7 @@ class Outbox:
 
     def begin_outgoing(self, outgoing: Outgoing) -> None:
         """Start a sealed session; the caller holds a transaction."""
-        self._db.execute(
+        self._run(
             OUTBOX.insert_outgoing,
             {
                 "session_id": outgoing.session_id,
@@ -106,7 +102,7 @@ class Outbox:
         self, number: int, table: str, *, rows: int, payload: bytes | None, acknowledgements: bytes
     ) -> None:
         """Add a batch; without a payload it only settles rows that did not change."""
-        self._db.execute(
+        self._run(
             OUTBOX.insert_outgoing_batch,
             {
                 "number": number,
@@ -119,11 +115,11 @@ class Outbox:
 
     def outgoing_tables(self) -> list[tuple[str, int, int]]:
         """(table, rows, batches) of what is to be sent, in batch order."""
-        return list(self._db.execute(OUTBOX.outgoing_tables))
+        return list(self._rows(OUTBOX.outgoing_tables))
 
     def outgoing_numbers(self) -> list[tuple[int, str, int]]:
         """(number, table, rows) of every batch that is to be sent."""
-        return list(self._db.execute(OUTBOX.outgoing_numbers))
+        return list(self._rows(OUTBOX.outgoing_numbers))
 
     def payload(self, number: int) -> bytes:
         """The bytes of an outgoing batch."""
@@ -133,14 +129,14 @@ class Outbox:
 
     def acknowledgements(self) -> Iterator[tuple[str, bool, list[Any]]]:
         """(table, was it sent, [[key…, digest], …]) of every batch."""
-        for table, is_sent, packed in self._db.execute(OUTBOX.outgoing_acknowledgements):
+        for table, is_sent, packed in self._rows(OUTBOX.outgoing_acknowledgements):
             yield table, bool(is_sent), msgspec.msgpack.decode(packed)
 
     def drop_outgoing(self) -> None:
         """Forget the sealed session."""
         with self.transaction(durable=False):
-            self._db.execute(OUTBOX.delete_outgoing_batches)
-            self._db.execute(OUTBOX.delete_outgoing)
+            self._run(OUTBOX.delete_outgoing_batches)
+            self._run(OUTBOX.delete_outgoing)
         self._shrink()
 
     # Coming in
@@ -153,21 +149,21 @@ class Outbox:
     def begin_incoming(self, pull_id: str, request: bytes, answer: bytes) -> None:
         """Keep a pull that has begun: what was asked, and what the server said."""
         with self.transaction(durable=False):
-            self._db.execute(
+            self._run(
                 OUTBOX.insert_incoming,
                 {"pull_id": pull_id, "request": request, "answer": answer},
             )
 
     def add_incoming(self, number: int, payload: Payload) -> None:
         """Keep a downloaded batch; the caller holds a transaction."""
-        self._db.execute(
+        self._run(
             OUTBOX.insert_incoming_batch,
             {"number": number, "encoding": payload.encoding, "data": payload.data},
         )
 
     def incoming_numbers(self) -> list[int]:
         """The batches that are here already."""
-        return [number for (number,) in self._db.execute(OUTBOX.incoming_numbers)]
+        return [number for (number,) in self._rows(OUTBOX.incoming_numbers)]
 
     def incoming_payload(self, number: int) -> Payload:
         """A downloaded batch."""
@@ -178,8 +174,8 @@ class Outbox:
     def drop_incoming(self) -> None:
         """Forget the pull."""
         with self.transaction(durable=False):
-            self._db.execute(OUTBOX.delete_incoming_batches)
-            self._db.execute(OUTBOX.delete_incoming)
+            self._run(OUTBOX.delete_incoming_batches)
+            self._run(OUTBOX.delete_incoming)
         self._shrink()
 
     def remove(self) -> None:
@@ -210,8 +206,32 @@ class Outbox:
             raise
         return db
 
+    def _run(self, sql: str, values: Any = None) -> None:
+        with self._errors():
+            self._db.execute(sql, values)
+
+    def _rows(self, sql: str) -> Iterator[tuple[Any, ...]]:
+        with self._errors():
+            yield from self._db.execute(sql)
+
     def _first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
-        return next(iter(self._db.execute(sql, values)), None)
+        with self._errors():
+            return next(iter(self._db.execute(sql, values)), None)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Turn the driver's errors into ours; a damaged sidecar is thrown away."""
+        try:
+            yield
+        except (apsw.CorruptError, apsw.NotADBError, apsw.SQLError) as error:
+            self.remove()
+            raise SidecarDamaged(
+                f"{self.path} was damaged ({error}) and is thrown away; no edit is lost: sync again"
+            ) from error
+        except apsw.BusyError as error:
+            raise DatabaseLocked(f"another sync is using {self.path}; try again") from error
+        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
+            raise NotWritable(f"{self.path} cannot be written: {error}") from error
 
     def _shrink(self) -> None:
         if self.path.stat().st_size > _SHRINK_ABOVE:

@@ -278,7 +278,9 @@ class DeviceStore:
         except apsw.SQLError as error:
             raise Unappliable(f"{self.path}: {error}") from error
         except apsw.ConstraintError as error:
-            raise Unappliable(f"{self.path} refuses a row: {error}") from error
+            raise Unappliable(
+                f"{self.path} refuses a row: {error}; change the row that is in its way and sync again"
+            ) from error
         except UnicodeDecodeError as error:
             raise UnsyncableValue(
                 f"{self.path} holds text that is not UTF-8 (at {error.object[:20]!r}); "

@@ -8,7 +8,7 @@
     │   ├── WrongTenant  SchemaContradiction
     │   └── SessionState ── SessionExpired  SessionFailed
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   └── ServerUnreachable  ServerBusy  DatabaseLocked
+    │   └── ServerUnreachable  ServerBusy  DatabaseLocked  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -162,6 +162,12 @@ class DatabaseLocked(TryLater):
     """Another program holds the database file's write lock."""
 
     code = "database_locked"
+
+
+class SidecarDamaged(TryLater):
+    """The file beside the database, which keeps what is on its way, was damaged and is anew."""
+
+    code = "sidecar_damaged"
 
 
 class DatabaseError(SyncError):

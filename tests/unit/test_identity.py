@@ -202,11 +202,10 @@ def test_a_key_that_the_user_calls_global_is_the_same_everywhere(planned):
     assert targets(made) == {}
 
 
-def test_a_key_that_is_a_reference_can_be_called_local(planned):
+def test_a_key_that_is_a_reference_cannot_be_called_local(planned):
     child = "CREATE TABLE t (id INTEGER PRIMARY KEY REFERENCES room)"
-    made = planned(ROOM, child, keys={"t": "local"})
-    assert kinds(made) == {"room": "local", "t": "local"}
-    assert targets(made) == {}
+    with pytest.raises(Unsyncable, match="leave out --key t"):
+        planned(ROOM, child, keys={"t": "local"})
 
 
 @pytest.mark.parametrize(
