@@ -279,7 +279,7 @@ class DeviceStore:
             raise Unappliable(f"{self.path}: {error}") from error
         except apsw.ConstraintError as error:
             raise Unappliable(
-                f"{self.path} refuses a row: {error}; change the row that is in its way and sync again"
+                f"{self.path} refuses a row: {error}; change the row in its way and sync again"
             ) from error
         except UnicodeDecodeError as error:
             raise UnsyncableValue(

@@ -3,7 +3,12 @@
 import pytest
 from support import World, everyone_syncs
 
-from syncsession_client.protocol.errors import OutsideReference, SchemaContradiction, Unsyncable
+from syncsession_client.protocol.errors import (
+    AlreadyInitialized,
+    OutsideReference,
+    SchemaContradiction,
+    Unsyncable,
+)
 
 ORDER = "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT)"
 LINE = (
@@ -250,3 +255,136 @@ def test_two_devices_that_key_a_table_differently_are_told_so(world):
     b = world.device("b.db", sql, keys={"counter": "global"})
     with pytest.raises(SchemaContradiction, match="--key counter=local"):
         b.sync()
+
+
+def test_a_key_whose_letters_change_case_only_reaches_the_others(world):
+    a = world.device("a.db", "CREATE TABLE word (w TEXT PRIMARY KEY COLLATE NOCASE, n INTEGER)")
+    a.execute("INSERT INTO word VALUES ('abc', 1)")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute("UPDATE word SET w = 'ABC'")
+    everyone_syncs(a, b)
+    assert b.rows("SELECT * FROM word") == [("ABC", 1)]
+
+
+SHOP = (
+    "CREATE TABLE buyer (id INTEGER PRIMARY KEY, name TEXT)",
+    "CREATE TABLE bill (id INTEGER PRIMARY KEY, buyer_id INTEGER REFERENCES buyer (id))",
+    "CREATE TABLE wish (buyer_id INTEGER REFERENCES buyer (id), item TEXT, "
+    "PRIMARY KEY (buyer_id, item))",
+)
+BUYERS = (
+    "SELECT b.id, y.name FROM bill AS b LEFT JOIN buyer AS y ON y.id = b.buyer_id ORDER BY b.id"
+)
+
+
+@pytest.fixture
+def shops(world):
+    a = world.device("a.db", *SHOP)
+    a.execute("INSERT INTO buyer VALUES (1, 'ann'), (2, 'old')")
+    a.sync()
+    return a, a.clone("b.db")
+
+
+def test_a_child_of_a_row_that_is_gone_does_not_come_to_the_one_that_has_its_integer_now(shops):
+    a, b = shops
+    a.execute("DELETE FROM buyer WHERE id = 2")
+    a.execute("INSERT INTO buyer (name) VALUES ('new')")
+    b.execute("INSERT INTO bill VALUES (1, 2)", "INSERT INTO wish VALUES (2, 'of old')")
+    a.execute("INSERT INTO wish VALUES (2, 'of new')", "INSERT INTO wish VALUES (2, 'of old')")
+    everyone_syncs(a, b)
+    assert a.value("SELECT name FROM buyer WHERE id = 2") == "new"
+    assert a.rows(BUYERS) == b.rows(BUYERS) == [(1, None)]
+    c = a.clone("c.db")
+    assert a.identities() == b.identities() == c.identities()
+    wishes = "SELECT name, item FROM wish JOIN buyer ON id = buyer_id ORDER BY item"
+    assert a.rows(wishes) == b.rows(wishes) == [("new", "of new"), ("new", "of old")]
+
+
+def test_children_of_an_integer_that_another_row_gets_in_a_later_sync_are_sent_again(shops):
+    a, b = shops
+    a.execute("INSERT INTO bill VALUES (1, 2)")
+    everyone_syncs(a, b)
+    a.execute("DELETE FROM buyer WHERE id = 2", foreign_keys=False)
+    a.sync()
+    a.execute("INSERT INTO buyer VALUES (2, 'new')")
+    everyone_syncs(a, b)
+    assert a.rows(BUYERS) == b.rows(BUYERS) == [(1, "new")]
+    assert a.identities() == b.identities()
+
+
+def test_the_integer_made_up_for_a_missing_row_is_not_the_next_one_that_sqlite_makes(shops):
+    a, b = shops
+    a.execute("INSERT INTO buyer VALUES (9, 'gone soon')", "INSERT INTO bill VALUES (1, 9)")
+    a.execute("DELETE FROM buyer WHERE id = 9", foreign_keys=False)
+    everyone_syncs(a, b)
+    b.execute("INSERT INTO buyer (name) VALUES ('next of b')")
+    everyone_syncs(b, a)
+    assert a.rows(BUYERS) == b.rows(BUYERS) == [(1, None)]
+    assert a.identities() == b.identities()
+
+
+def test_rows_that_waited_for_one_that_comes_later_point_to_it(world):
+    a = world.device("a.db", *SHOP)
+    a.sync()
+    b, c = a.clone("b.db"), a.clone("c.db")
+    c.execute("INSERT INTO buyer VALUES (1, 'of c')")
+    a.execute("INSERT INTO bill VALUES (1, 1)", foreign_keys=False)
+    a.execute("INSERT INTO wish VALUES (1, 'w')", foreign_keys=False)
+    a.sync()
+    everyone_syncs(c, b)
+    assert b.rows(BUYERS) == c.rows(BUYERS) == [(1, None)]
+    a.execute("INSERT INTO buyer VALUES (1, 'of a')")
+    everyone_syncs(a, b, c)
+    for device in (a, b, c):
+        assert device.rows(BUYERS) == [(1, "of a")]
+        assert device.rows("SELECT name FROM wish JOIN buyer ON id = buyer_id") == [("of a",)]
+        assert device.orphans() == []
+    assert a.identities() == b.identities() == c.identities()
+
+
+def test_null_that_becomes_a_key_takes_no_other_rows_identity(world):
+    a = world.device("a.db", "CREATE TABLE odd (id INT PRIMARY KEY, v TEXT)")
+    a.execute("INSERT INTO odd VALUES (3, 'three')")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute(
+        "INSERT INTO odd VALUES (NULL, 'five')",
+        "UPDATE odd SET v = 'three!' WHERE id = 3",
+        "UPDATE odd SET id = 5 WHERE id IS NULL",
+    )
+    everyone_syncs(a, b)
+    assert b.rows("SELECT * FROM odd ORDER BY id") == [(3, "three!"), (5, "five")]
+
+
+def test_a_reference_in_a_text_column_is_translated_too(world):
+    a = world.device(
+        "a.db",
+        SHOP[0],
+        "CREATE TABLE sticker (id INTEGER PRIMARY KEY, b TEXT)",
+        references=(("sticker", "b", "buyer"),),
+    )
+    a.sync()
+    b = a.clone("b.db")
+    b.execute("INSERT INTO buyer VALUES (7, 'of b')")
+    a.execute("INSERT INTO sticker VALUES (1, '7')")
+    everyone_syncs(a, b)
+    sql = "SELECT s.b, name FROM sticker AS s LEFT JOIN buyer ON buyer.id = s.b"
+    assert (a.rows(sql), b.rows(sql)) == ([("7", None)], [("-1", None)])
+
+
+def test_integers_near_the_end_leave_room_for_the_others(world):
+    a = world.device("a.db", SHOP[0])
+    a.sync()
+    b = a.clone("b.db")
+    for device in (a, b):
+        device.execute(f"INSERT INTO buyer VALUES (9223372036854775807, '{device.path.name}')")
+    everyone_syncs(a, b)
+    names = "SELECT name FROM buyer ORDER BY name"
+    assert a.rows(names) == b.rows(names) == [("a.db",), ("b.db",)]
+
+
+def test_a_reference_that_is_named_too_late_is_refused(world):
+    a = world.device("a.db", *UNDECLARED)
+    with pytest.raises(AlreadyInitialized, match=r"set up without --ref thing\.box_id=box"):
+        a.init(references=(("thing", "box_id", "box"),))

@@ -39,6 +39,17 @@ def test_a_device_without_a_column_does_not_wipe_it(pair):
     assert a.rows("SELECT * FROM gadget ORDER BY id") == [("x", 7, 9), ("y", 2, 9)]
 
 
+def test_a_row_made_without_a_column_that_takes_no_null_gets_its_default(pair):
+    a, b = pair
+    a.execute("ALTER TABLE gadget ADD COLUMN c INTEGER NOT NULL DEFAULT 7")
+    a.sync()
+    b.execute("INSERT INTO gadget VALUES ('z', 3)")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM gadget ORDER BY id") == [("x", 1, 7), ("y", 2, 7), ("z", 3, 7)]
+    c = a.clone("c.db")
+    assert c.rows("SELECT c FROM gadget WHERE id = 'z'") == [(7,)]
+
+
 def test_a_clone_has_the_columns_that_were_added(pair):
     a, _ = pair
     a.execute("ALTER TABLE gadget ADD COLUMN w DEFAULT 'd'")
