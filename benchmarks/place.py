@@ -4,8 +4,8 @@ A device's work runs in a fresh process, so that its time holds no imports and n
 """
 
 import multiprocessing
+import os
 import re
-import resource
 import subprocess
 import sys
 import tempfile
@@ -48,9 +48,7 @@ class Place:
 
     def server_peak_mb(self) -> float:
         """The most memory that the server has used so far, in MB."""
-        status = Path(f"/proc/{self._process.pid}/status").read_text()
-        found = re.search(r"VmHWM:\s+(\d+) kB", status)
-        return int(found[1]) / 1024 if found else 0.0
+        return peak_mb(self._process.pid)
 
     def _command(self, *args: str) -> list[str]:
         database = f"sqlite:///{self.database}"
@@ -87,4 +85,12 @@ def alone(function: Callable[..., float], *args: Any) -> tuple[float, float]:
 
 def _measured(function: Callable[..., float], args: tuple[Any, ...]) -> tuple[float, float]:
     seconds = function(*args)
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return seconds, peak_mb(os.getpid())
+
+
+def peak_mb(pid: int) -> float:
+    """The most memory that a process has used so far. Not by getrusage: its figure survives exec,
+    so that a child shows its parent's."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    return int(found[1]) / 1024 if found else 0.0

@@ -18,6 +18,7 @@ from .store import STATE, DeviceStore
 
 APPLY = load("client/apply.sql.j2")
 
+_MADE_UP = -(2**40)  # integers for rows that are not here lie below: nobody else makes such
 _HIGH = 2**62  # integers are made up above those in use until these are near the end
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that came of it
@@ -84,6 +85,7 @@ def apply(
             generation = fold(store, tables).generation
             store.run(STATE.suppress, {"is_suppressed": 1})
             firing = triggers.firing(store, tables)
+            store.fire_triggers(False)
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.name for t in tables])
@@ -217,6 +219,7 @@ def _repoint(store: DeviceStore, tables: Sequence[SyncTable], incoming: _Incomin
     """Let the rows that waited for a row which comes now point to it."""
     if not store.first(incoming.render("has_awaited")):
         return
+    store.fire_triggers(False)
     for child, column in incoming.table.children(tables):
         store.run(incoming.render("repoint", child=child, column=column))
         if column in child.key:
@@ -238,7 +241,7 @@ def _add_placeholders(
                 store.run(incoming.render("collect_missing", parent=parent, value=value))
     if store.first(APPLY.has_missing()):
         lowest, _ = _bounds(store, parent)
-        store.run(APPLY.place_missing(t=parent), {"base": lowest})
+        store.run(APPLY.place_missing(t=parent), {"base": min(lowest, _MADE_UP)})
     store.run(APPLY.drop_missing())
 
 
@@ -261,6 +264,9 @@ def _delete(store: DeviceStore, incoming: _Incoming, *, fire: bool) -> None:
 def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
     needed = dict(store.rows(APPLY.needed(), {"table_name": incoming.table.name}))
     upsert = incoming.render("upsert", needed=needed)
+    defaulted = [i for i, name in enumerate(incoming.columns, 1) if name in needed]
+    if defaulted:
+        store.run(incoming.render("forget_defaulted", defaulted=defaulted))
     if not incoming.table.has_unique:
         store.run(upsert)
         return

@@ -24,6 +24,7 @@ from .protocol.errors import (
     SyncError,
     TooLarge,
     TryLater,
+    Unappliable,
     UnknownPull,
     UnknownSession,
     UnknownTable,
@@ -253,14 +254,18 @@ class SyncEngine:
         downloaded = pull.download(
             self._outbox, self._transport, begun, cancellation=self._cancellation
         )
-        with closing(downloaded):
-            pulled = apply(
-                self._store,
-                self._store.tables(),
-                begun.answer,
-                downloaded,
-                report=self._report,
-            )
+        try:
+            with closing(downloaded):
+                pulled = apply(
+                    self._store,
+                    self._store.tables(),
+                    begun.answer,
+                    downloaded,
+                    report=self._report,
+                )
+        except Unappliable:
+            self._outbox.drop_incoming()  # the next pull may bring what stood in its way
+            raise
         if begun.answer.batches:
             self._outbox.drop_incoming()
             with suppress(TryLater):  # the rows are here; the server forgets its copy later
@@ -277,8 +282,7 @@ class SyncEngine:
         answer = self._transport.put_tables(to_json([t.table for t in tables]))
         self._check_tenant(answer["tenant_id"])
         with self._store.write():
-            for table in tables:
-                reconcile.log_filled(self._store, table, answer["new_columns"].get(table.name, []))
+            reconcile.log_filled(self._store, answer["new_columns"])
             self._store.run(STATE.set_registered, {"is_registered": 1})
 
     def _check_tenant(self, tenant: str) -> None:

@@ -115,6 +115,8 @@ def acknowledge(
     number = outcome["number"] if outcome else None
     pushed = 0
     if number is not None and any(number in s for s in store.processed().values()):
+        with store.write():
+            store.run(STATE.set_sealed, {"session_id": None})
         outbox.drop_outgoing()  # this was done; rows may have changed since
         return Pushed(number)
     with store.write():

@@ -53,12 +53,19 @@ def log_missed(store: DeviceStore, table: SyncTable) -> None:
     store.run(ROWS.log_new(t=table))
 
 
-def log_filled(store: DeviceStore, table: SyncTable, columns: Sequence[str]) -> None:
-    """Log the rows that have values in `columns`, which the tenant has not had before."""
-    local = {name.lower(): name for name in table.values}
-    named = [local[name.lower()] for name in columns if name.lower() in local]
-    if named:
-        store.run(ROWS.log_filled(t=table, columns=named))
+def log_filled(store: DeviceStore, introduced: Mapping[str, Sequence[str]]) -> None:
+    """Log the rows that have values in columns which came here and which this device introduced.
+
+    Where another device did, what the server has in them comes with the next pull.
+    """
+    added = store.added_columns()
+    for table in store.tables():
+        ours = {name.lower() for name in introduced.get(table.name, ())}
+        came = {name.lower() for name in added[table.name]}
+        columns = [name for name in table.values if name.lower() in ours & came]
+        if columns:
+            store.run(ROWS.log_filled(t=table, columns=columns))
+        store.set_added_columns(table.name, ())
 
 
 def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
@@ -74,6 +81,7 @@ def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
     known = {t.name.lower(): t for t in store.tables()}
     described = _described(store, known)
     store.save_tables(described)
+    added = store.added_columns()
     if [t for t, _ in described] != [t.table for t in known.values()]:
         store.run(STATE.set_registered, {"is_registered": 0})
     tables = store.tables()
@@ -82,7 +90,10 @@ def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
     for table in tables:
         _check_mass_delete(store, table, allow_mass_delete)
         log_missed(store, table)
-        _log_changed(store, known[table.name.lower()], table)
+        before = known[table.name.lower()]
+        _log_changed(store, before, table)
+        came = [name for name in table.values if name not in before.values]
+        store.set_added_columns(table.name, [*added[table.name], *came])
     capture.remember_schema(store)
 
 

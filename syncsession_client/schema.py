@@ -75,7 +75,7 @@ def read(objects: Iterable[SchemaObject]) -> dict[str, FoundTable]:
         tables = [o for o in objects if o.type == "table"]
         faults = {table.name: _create(connection, table.sql) for table in tables}
         for index in (o for o in objects if o.type == "index"):
-            _create(connection, index.sql)
+            faults[index.table] = faults.get(index.table) or _create(connection, index.sql)
         return {
             table.name: FoundTable(table.name, (), (), (), (), table.sql, (), faults[table.name])
             if faults[table.name]

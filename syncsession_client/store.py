@@ -1,8 +1,9 @@
 """The application's database file: its one connection, its transactions, what it says of itself."""
 
+import json
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -203,11 +204,12 @@ class DeviceStore:
         """The synced tables, parents before children."""
         return arrange(
             (from_json(definition)[0], prefix)
-            for _, prefix, definition in self.rows(STATE.list_tables)
+            for _, prefix, definition, _ in self.rows(STATE.list_tables)
         )
 
     def save_tables(self, tables: Iterable[tuple[Table, str]]) -> None:
         """Keep the synced tables and their prefixes, parents before children."""
+        added = self.added_columns()
         self.run(STATE.delete_tables)
         for position, (table, prefix) in enumerate(tables):
             definition = to_json([table]).decode()
@@ -220,6 +222,15 @@ class DeviceStore:
                     "definition": definition,
                 },
             )
+            self.set_added_columns(table.name, added.get(table.name, ()))
+
+    def added_columns(self) -> dict[str, list[str]]:
+        """For each table, the columns that came since the server was told of it."""
+        return {name: json.loads(added) for name, _, _, added in self.rows(STATE.list_tables)}
+
+    def set_added_columns(self, table_name: str, columns: Sequence[str]) -> None:
+        """Note the columns that the server has still to be told of."""
+        self.run(STATE.set_added, {"name": table_name, "added": json.dumps(list(columns))})
 
     def processed(self) -> dict[str, SessionSet]:
         """The processed set of each table that has one."""

@@ -75,7 +75,7 @@ class ServerTable:
         if self.table.key_kind == "local":
             return (ServerColumn(ROW_ID, "BLOB"),)
         by_name = {c.name: c for c in self.table.columns}
-        return tuple(_server_column(by_name[name]) for name in self.table.key)
+        return tuple(server_column(by_name[name]) for name in self.table.key)
 
     @property
     def key_names(self) -> tuple[str, ...]:
@@ -92,11 +92,7 @@ class ServerTable:
     def columns(self) -> tuple[ServerColumn, ...]:
         """The other columns; of a table with local keys the first is the hint."""
         by_name = {c.name: c for c in self.table.columns}
-        return tuple(_server_column(by_name[name]) for name in self.table.wire_columns)
-
-
-def _server_column(column: Column) -> ServerColumn:
-    return ServerColumn(column_name(column.name), _TYPES[column.affinity], column.collation)
+        return tuple(server_column(by_name[name]) for name in self.table.wire_columns)
 
 
 def merged(here: Table | None, described: Table) -> Table:
@@ -147,12 +143,17 @@ def _kind(column: Column) -> str:
     return f"of type {column.affinity}"
 
 
-def new_columns(here: Table | None, merged_table: Table) -> list[ServerColumn]:
+def new_columns(here: Table | None, union: Table) -> list[Column]:
     """The columns that a table which is here already has to be given."""
     if here is None:
         return []
     known = {c.name for c in here.columns}
-    return [_server_column(c) for c in merged_table.columns if c.name not in known]
+    return [c for c in union.columns if c.name not in known]
+
+
+def server_column(column: Column) -> ServerColumn:
+    """A column as the SQL templates need it."""
+    return ServerColumn(column_name(column.name), _TYPES[column.affinity], column.collation)
 
 
 def check_description(table: Table) -> None:

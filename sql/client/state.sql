@@ -21,7 +21,8 @@ CREATE TABLE _syncsession_tables (
     name TEXT PRIMARY KEY COLLATE NOCASE,
     position INTEGER NOT NULL,
     prefix TEXT NOT NULL,
-    definition TEXT NOT NULL
+    definition TEXT NOT NULL,
+    added TEXT NOT NULL
 );
 
 -- name: create_processed
@@ -101,8 +102,9 @@ UPDATE _syncsession_state
  WHERE id = 1;
 
 -- name: list_tables
--- Returns (name, prefix, definition), parents before children.
-SELECT t.name, t.prefix, t.definition
+-- Returns (name, prefix, definition, added), parents before children. `added`: columns that came
+-- since the server was told of the table.
+SELECT t.name, t.prefix, t.definition, t.added
   FROM _syncsession_tables AS t
  ORDER BY t.position;
 
@@ -110,8 +112,13 @@ SELECT t.name, t.prefix, t.definition
 DELETE FROM _syncsession_tables;
 
 -- name: insert_table
-INSERT INTO _syncsession_tables (name, position, prefix, definition)
-VALUES (:name, :position, :prefix, :definition);
+INSERT INTO _syncsession_tables (name, position, prefix, definition, added)
+VALUES (:name, :position, :prefix, :definition, '[]');
+
+-- name: set_added
+UPDATE _syncsession_tables
+   SET added = :added
+ WHERE name = :name;
 
 -- name: list_processed
 -- Returns (table_name, first_number, last_number).

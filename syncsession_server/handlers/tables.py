@@ -26,7 +26,7 @@ async def register(request: web.Request) -> web.Response:
     tables = check(TablesSchema(), await requests.body(request))["tables"]
     async with store.write() as tx:
         await admit_device(store, tx, caller, device_id)
-    new_columns = await registry.register(store, caller, tables)
+    new_columns = await registry.register(store, caller, device_id, tables)
     return _answer({"tenant_id": caller.tenant_id, "new_columns": new_columns})
 
 

@@ -3,7 +3,13 @@
 import pytest
 from support import World, everyone_syncs
 
-from syncsession_client.protocol.errors import MassDelete, SchemaContradiction, UnknownName
+from syncsession_client.protocol.errors import (
+    MassDelete,
+    SchemaContradiction,
+    ServerUnreachable,
+    UnknownName,
+)
+from syncsession_client.transport import Transport
 
 THING = "CREATE TABLE gadget (id TEXT PRIMARY KEY, v)"
 
@@ -37,6 +43,42 @@ def test_a_device_without_a_column_does_not_wipe_it(pair):
     b.execute("UPDATE gadget SET v = 7 WHERE id = 'x'")
     everyone_syncs(b, a)
     assert a.rows("SELECT * FROM gadget ORDER BY id") == [("x", 7, 9), ("y", 2, 9)]
+
+
+def test_devices_that_add_different_columns_both_go_on(pair):
+    a, b = pair
+    a.execute("ALTER TABLE gadget ADD COLUMN p", "UPDATE gadget SET p = 'a'")
+    b.execute("ALTER TABLE gadget ADD COLUMN q", "UPDATE gadget SET q = 'b'")
+    everyone_syncs(a, b)
+    a.execute("UPDATE gadget SET p = 'a again' WHERE id = 'x'")
+    everyone_syncs(a, b)
+    a.execute("ALTER TABLE gadget ADD COLUMN q")
+    b.execute("ALTER TABLE gadget ADD COLUMN p")
+    everyone_syncs(a, b)
+    expected = [("x", "a again", "b"), ("y", "a", "b")]
+    assert a.rows("SELECT id, p, q FROM gadget ORDER BY id") == expected
+    assert b.rows("SELECT id, p, q FROM gadget ORDER BY id") == expected
+    assert len(a.clone("c.db").rows("SELECT * FROM gadget")) == 2
+
+
+def test_a_lost_answer_to_a_new_column_loses_none_of_its_values(pair, monkeypatch):
+    a, b = pair
+    a.execute("ALTER TABLE gadget ADD COLUMN w DEFAULT 5")
+    put_tables = Transport.put_tables
+
+    def lost(self, tables):
+        put_tables(self, tables)
+        raise ServerUnreachable("the answer was lost")
+
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(Transport, "put_tables", lost)
+        a.sync()
+    everyone_syncs(a, b)
+    b.execute("ALTER TABLE gadget ADD COLUMN w DEFAULT 5")
+    everyone_syncs(b, a)
+    expected = [("x", 1, 5), ("y", 2, 5)]
+    assert a.rows("SELECT * FROM gadget ORDER BY id") == expected
+    assert b.rows("SELECT * FROM gadget ORDER BY id") == expected
 
 
 def test_a_row_made_without_a_column_that_takes_no_null_gets_its_default(pair):

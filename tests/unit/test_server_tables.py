@@ -20,6 +20,7 @@ from syncsession_server.tables import (
     column_name,
     merged,
     new_columns,
+    server_column,
     table_name,
 )
 
@@ -146,7 +147,7 @@ def with_columns(listed: list[str]) -> Table:
 
 def test_a_column_that_is_called_as_ours_is_added_under_its_name_here():
     wide = msgspec.structs.replace(NOTE, columns=(*NOTE.columns, Column("Is_Deleted", "integer")))
-    (column,) = new_columns(NOTE, merged(NOTE, wide))
+    (column,) = map(server_column, new_columns(NOTE, merged(NOTE, wide)))
     assert (column.name, column.type) == ("app_Is_Deleted", "INTEGER")
 
 

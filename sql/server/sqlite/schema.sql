@@ -35,12 +35,15 @@ CREATE TABLE IF NOT EXISTS sync_table (
 ) WITHOUT ROWID;
 
 -- name: create_tenant_table
--- definition: as the tenant's devices have it, with the SQL that makes it on a new one.
+-- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
+-- columns of all its devices; introduced: which device brought a column that came later.
 CREATE TABLE IF NOT EXISTS sync_tenant_table (
     tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
     name TEXT NOT NULL COLLATE NOCASE,
     position INTEGER NOT NULL,
     definition TEXT NOT NULL,
+    known TEXT NOT NULL,
+    introduced TEXT NOT NULL,
     PRIMARY KEY (tenant_id, name)
 ) WITHOUT ROWID;
 

@@ -11,8 +11,8 @@ VALUES (:name, :definition)
 ON CONFLICT (name) DO UPDATE SET definition = excluded.definition;
 
 -- name: find_tenant_table
--- As the tenant's devices have it: other tenants' columns are none of its business.
-SELECT t.definition
+-- Other tenants' columns are none of its business. Returns (known, definition, introduced).
+SELECT t.known, t.definition, t.introduced
   FROM sync_tenant_table AS t
  WHERE t.tenant_id = :tenant_id
    AND t.name = :name;
@@ -25,7 +25,8 @@ SELECT t.definition
  ORDER BY t.position, t.name;
 
 -- name: put_tenant_table
-INSERT INTO sync_tenant_table (tenant_id, name, position, definition)
-VALUES (:tenant_id, :name, :position, :definition)
+INSERT INTO sync_tenant_table (tenant_id, name, position, definition, known, introduced)
+VALUES (:tenant_id, :name, :position, :definition, :known, :introduced)
 ON CONFLICT (tenant_id, name) DO UPDATE
-   SET position = excluded.position, definition = excluded.definition;
+   SET position = excluded.position, definition = excluded.definition, known = excluded.known,
+       introduced = excluded.introduced;
