@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 from . import triggers
@@ -56,6 +57,11 @@ class _Incoming:
     def unsent(self) -> tuple[str, ...]:
         sent = {name.lower() for name in self.columns}
         return tuple(name for name in self.table.values if name.lower() not in sent)
+
+    @cached_property
+    def stage(self) -> str:
+        """The statement that every batch is staged with."""
+        return self.render("stage")
 
     def render(self, block: str, **names: Any) -> str:
         """The statement of this name for this table."""
@@ -115,7 +121,7 @@ def _stage(
         if shape not in staged:
             staged[shape] = _create(store, table, batch.columns, len(staged))
         with store.temporary():
-            store.run_many(staged[shape].render("stage"), _staged_rows(staged[shape], batch))
+            store.run_many(staged[shape].stage, _staged_rows(staged[shape], batch))
         progress = replace(progress, table=table.name, done_rows=progress.done_rows + listed.rows)
         report(progress)
 
@@ -147,7 +153,8 @@ def _staged_rows(incoming: _Incoming, batch: batches.Batch) -> Iterator[tuple[An
     rows: Iterable[batches.Row] = batch.rows
     if places != list(range(head, first + len(sent))):
         rows = [(*row[:head], *(row[i] for i in places)) for row in batch.rows]
-    digests = batches.digests(row[table.first_digested :] for row in rows)
+    start = table.first_digested
+    digests = batches.digests(row[start:] for row in rows)
     return ((*row, digest) for row, digest in zip(rows, digests, strict=True))
 
 

@@ -1,16 +1,18 @@
 """A second device from nothing: the tenant's tables, made as the first device has them."""
 
+import os
 from pathlib import Path
 
 from . import capture
 from .identity import prefixes
+from .protocol.errors import AlreadyExists
 from .protocol.tables import Table
 from .store import STATE, DeviceStore
 
 
 def create(path: Path, *, server: str, tenant: str, user: str, tables: list[Table]) -> None:
     """Make an empty database with the tables and sync installed, bound to the tenant."""
-    with DeviceStore(path, create=True) as store, store.write():
+    with DeviceStore(path, create=True, is_disposable=True) as store, store.write():
         for table in tables:
             for sql in (table.sql, *table.indexes):
                 store.run_definition(sql)
@@ -21,3 +23,21 @@ def create(path: Path, *, server: str, tenant: str, user: str, tables: list[Tabl
         capture.remember_schema(store)
         store.run(STATE.bind_tenant, {"tenant_id": tenant})
         store.run(STATE.set_registered, {"is_registered": 1})
+
+
+def publish(made: Path, path: Path) -> None:
+    """Give the finished file its name, once it is on the disk.
+
+    Raises:
+        AlreadyExists: somebody else has made a file of that name meanwhile.
+    """
+    with made.open("rb+") as file:
+        os.fsync(file.fileno())
+    if path.exists():
+        raise AlreadyExists(f"{path} has been made by somebody else meanwhile")
+    made.rename(path)
+    directory = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

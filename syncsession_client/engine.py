@@ -85,7 +85,9 @@ class SyncEngine:
         allow_mass_delete: bool = False,
         report: Report = silent,
         cancellation: Cancellation | None = None,
+        is_disposable: bool = False,
     ) -> None:
+        self._is_disposable = is_disposable
         self._database = database
         self._token = token
         self._server = server
@@ -97,7 +99,9 @@ class SyncEngine:
 
     def __enter__(self) -> "SyncEngine":
         with ExitStack() as stack:
-            self._store = stack.enter_context(DeviceStore(self._database))
+            self._store = stack.enter_context(
+                DeviceStore(self._database, is_disposable=self._is_disposable)
+            )
             state = self._store.state()
             self._outbox = stack.enter_context(Outbox(self._database))
             server = self._server or state.server_url
@@ -322,13 +326,11 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
             clone.create(
                 fresh, server=server, tenant=me["tenant_id"], user=me["user_id"], tables=tables
             )
-            with SyncEngine(fresh, token=token, report=report) as engine:
+            with SyncEngine(fresh, token=token, report=report, is_disposable=True) as engine:
                 synced = engine.pull()
         except SyncError as error:
             raise type(error)(str(error).replace(str(fresh), str(path))) from error
-        if path.exists():
-            raise AlreadyExists(f"{path} has been made by somebody else meanwhile")
-        fresh.rename(path)
+        clone.publish(fresh, path)
     return synced
 
 

@@ -50,14 +50,17 @@ class State:
 class DeviceStore:
     """One connection to the application's file. Whoever opens it closes it, by `with`.
 
+    A disposable file is one that is thrown away unless its maker finishes it, and then syncs it.
+
     Raises:
         NoSuchFile, NotADatabase: there is no file, or it is not an SQLite database.
         NotWritable: it cannot be written.
         DatabaseLocked: another program held a lock for longer than the busy timeout.
     """
 
-    def __init__(self, path: Path, *, create: bool = False) -> None:
+    def __init__(self, path: Path, *, create: bool = False, is_disposable: bool = False) -> None:
         self.path = path
+        self._is_disposable = is_disposable
         if not create:
             _check_file(path)
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
@@ -261,6 +264,9 @@ class DeviceStore:
         self._db.execute(SCHEMA.ignore_foreign_keys)
         self._db.execute(SCHEMA.cache)
         self._db.execute(SCHEMA.temporary_cache)
+        if self._is_disposable:
+            self._db.execute(SCHEMA.trust_the_process)
+            self._db.execute(SCHEMA.journal_in_memory)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
         self._db.create_scalar_function("row_digest", lambda *values: digests([values])[0])

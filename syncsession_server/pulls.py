@@ -22,6 +22,7 @@ SPOOLED = "zstd"
 """How spooled batches are kept."""
 
 BATCH_ROWS = 1000
+_MAKE_TOGETHER = 4  # batches that one step to the database's thread makes
 _WRITE_TOGETHER = 16  # batches that one transaction spools
 
 
@@ -59,15 +60,16 @@ async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
         async for table, rows, payload in _unseen(store, tx, tenant_id, request, settled):
             spool.add(table, rows, payload)
             if len(spool.waiting) >= _WRITE_TOGETHER:
-                await _write(store, ours, spool)
+                async with store.write(durable=False) as writing:
+                    await _write(store, writing, ours, spool)
     answer = json.dumps(
         {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
     )
     if spool.listed:
-        await _write(store, ours, spool)
-        async with store.write(durable=False) as tx:
+        async with store.write(durable=False) as writing:
+            await _write(store, writing, ours, spool)
             params = ours | {"device_id": request.device_id, "answer": answer, "now": now()}
-            await tx.run(store.sql.pulls.add, params)
+            await writing.run(store.sql.pulls.add, params)
     return answer
 
 
@@ -117,24 +119,21 @@ async def _unseen(
             is_all = len(unseen.ranges) == 1 and first == 1
             render = store.sql.rows.select_all if is_all else store.sql.rows.select_sessions
             params = {"tenant_id": tenant_id, "first": first, "last": last}
-            async for count, payload in tx.stream(
-                render(**names), params, partial(_next_batch, table)
-            ):
-                yield table.name, count, payload
+            async for made in tx.stream(render(**names), params, partial(_next_batches, table)):
+                for count, payload in made:
+                    yield table.name, count, payload
 
 
-def _next_batch(table: Table, rows: Iterator[Row]) -> tuple[int, bytes] | None:
-    """(rows, payload) of the next batch, compressed; None when there are no more rows."""
-    taken = batches.take(rows, BATCH_ROWS)
-    if not taken:
-        return None
-    batch = Batch(table.name, table.wire_key, table.wire_columns, taken)
-    return len(taken), bodies.compress(batches.encode(batch), SPOOLED)
+def _next_batches(table: Table, rows: Iterator[Row]) -> list[tuple[int, bytes]] | None:
+    """(rows, payload) of the next few batches, compressed; None when there are no more rows."""
+    made: list[tuple[int, bytes]] = []
+    while len(made) < _MAKE_TOGETHER and (taken := batches.take(rows, BATCH_ROWS)):
+        batch = Batch(table.name, table.wire_key, table.wire_columns, taken)
+        made.append((len(taken), bodies.compress(batches.encode(batch), SPOOLED)))
+    return made or None
 
 
-async def _write(store: Store, ours: dict[str, str], spool: _Spool) -> None:
-    async with store.write(durable=False) as tx:
-        for number, payload in spool.waiting:
-            params = ours | {"number": number, "payload": payload}
-            await tx.run(store.sql.pulls.add_batch, params)
+async def _write(store: Store, tx: Transaction, ours: dict[str, str], spool: _Spool) -> None:
+    rows = (ours | {"number": number, "payload": payload} for number, payload in spool.waiting)
+    await tx.run_many(store.sql.pulls.add_batch, rows)
     spool.waiting.clear()

@@ -37,6 +37,13 @@ PRAGMA cache_size = -65536;
 -- 16 MiB of pages for rows on their way into the application's tables; more go to a file.
 PRAGMA temp.cache_size = -16384;
 
+-- name: trust_the_process
+-- For a file that is thrown away unless it is finished: nothing waits for the disk until then.
+PRAGMA synchronous = OFF;
+
+-- name: journal_in_memory
+PRAGMA journal_mode = MEMORY;
+
 -- name: begin_write
 BEGIN IMMEDIATE;
 

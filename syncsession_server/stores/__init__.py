@@ -38,8 +38,8 @@ class Transaction(Protocol):
     async def run(self, sql: str, params: Params) -> int:
         """Run a statement; how many rows it changed."""
 
-    async def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Run a statement with positional parameters once for each row."""
+    async def run_many(self, sql: str, rows: Iterable[Sequence[Any] | Params]) -> None:
+        """Run a statement once for each row, whose values are its parameters."""
 
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
         """The first row, or None."""

@@ -143,7 +143,7 @@ class _Lane:
     async def run(self, sql: str, params: Params) -> int:
         return await self._call(lambda: self._run(sql, params))
 
-    async def run_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
+    async def run_many(self, sql: str, rows: Iterable[Sequence[Any] | Params]) -> None:
         await self._call(lambda: self._db.executemany(sql, rows))
 
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
