@@ -1,6 +1,8 @@
 """Sessions overlap in every way, and no device misses a row."""
 
 import asyncio
+import subprocess
+import sys
 import threading
 import uuid
 
@@ -245,6 +247,25 @@ def test_an_edit_made_while_its_row_is_being_pushed_stays_dirty(world, pause):
     assert a.push().pushed.rows == 1
     b = a.clone("b.db")
     assert b.rows("SELECT body FROM note") == [("later",)]
+
+
+def test_an_edit_that_is_folded_before_the_push_of_its_row_is_acknowledged_stays_dirty(
+    world, pause
+):
+    a = world.device("a.db", NOTE)
+    put(a, "x")
+    pushing = threading.Thread(target=a.push)
+    pushing.start()
+    assert pause.reached.wait(SECONDS)
+    a.execute("UPDATE note SET body = 'later' WHERE id = 'x'")
+    folding = [sys.executable, "-m", "syncsession_client", "status", str(a.path)]
+    subprocess.run(folding, check=True, capture_output=True, timeout=SECONDS)
+    assert a.rows("SELECT * FROM _sync_note_log") == []
+    pause.go.set()
+    pushing.join(SECONDS)
+    assert a.dirty("note") == [("x",)]
+    assert a.push().pushed.rows == 1
+    assert a.clone("b.db").rows("SELECT body FROM note") == [("later",)]
 
 
 def test_a_push_whose_answer_was_lost_is_seen_through_by_the_next_sync(world, monkeypatch):
