@@ -13,7 +13,7 @@ from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.session_set import SessionSet
 from .pull import PullAnswer, PulledBatch
-from .push import ROWS
+from .rows import ROWS
 from .statements import load
 from .store import STATE, DeviceStore
 

@@ -15,11 +15,9 @@ from .progress import Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.errors import SessionExpired, SessionFailed
 from .protocol.session_set import SessionSet
-from .statements import load
+from .rows import ROWS
 from .store import STATE, DeviceStore
 from .transport import Transport
-
-ROWS = load("client/rows.sql.j2")
 
 SEALED = "zstd"
 """How batches are kept in the sidecar."""

@@ -12,7 +12,7 @@ from .identity import Choices, SyncTable, plan, prefixes, undeclared
 from .protocol.errors import MassDelete, UnknownName
 from .protocol.session_set import SessionSet
 from .protocol.tables import Table
-from .push import ROWS
+from .rows import ROWS
 from .store import STATE, DeviceStore
 
 MASS_DELETE_SHARE = 0.5

@@ -9,7 +9,7 @@ from .fold import fold
 from .identity import Choices, Plan, SyncTable, arrange, plan, prefixes, undeclared
 from .outbox import Outbox
 from .protocol.errors import AlreadyInitialized, NullKey, SyncError
-from .push import ROWS
+from .rows import ROWS
 from .store import STATE, DeviceStore
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from .fold import fold
 from .protocol.session_set import SessionSet
-from .push import ROWS
+from .rows import ROWS
 from .store import STATE, DeviceStore
 
 

@@ -15,7 +15,7 @@ from aiohttp import web
 from syncsession_client.engine import Synced, SyncEngine, clone_database
 from syncsession_client.identity import Choices, SyncTable
 from syncsession_client.protocol.batches import META
-from syncsession_client.push import ROWS
+from syncsession_client.rows import ROWS
 from syncsession_client.setup import initialize
 from syncsession_client.store import DeviceStore
 from syncsession_server.app import create_app
