@@ -15,7 +15,6 @@ from syncsession_client.engine import SyncEngine, clone_database
 from syncsession_client.identity import Choices
 from syncsession_client.setup import initialize
 
-COLUMNS = ("id", "name", "email", "amount", "note")
 _CREATE = "CREATE TABLE note (id TEXT PRIMARY KEY, name TEXT, email TEXT, amount REAL, note TEXT)"
 _INSERT = "INSERT INTO note VALUES (?, ?, ?, ?, ?)"
 _BATCH = 1000

@@ -186,7 +186,7 @@ def _apply_tables(
     for incoming in staged:
         store.fire_triggers(incoming.table.name in firing)
         _upsert(store, incoming)
-        pulled.rows += _count(store, incoming)
+        pulled.rows += store.count(incoming.render("count"))
     _check_references(store, tables, staged, pulled)
 
 
@@ -288,11 +288,6 @@ def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
         store.run(incoming.render("drop_unsent"))
 
 
-def _count(store: DeviceStore, incoming: _Incoming) -> int:
-    row = store.first(incoming.render("count"))
-    return int(row[0]) if row else 0
-
-
 def _check_references(
     store: DeviceStore, tables: Sequence[SyncTable], staged: Sequence[_Incoming], pulled: Pulled
 ) -> None:
@@ -302,9 +297,8 @@ def _check_references(
     went = {i.table.name for i in staged if store.first(i.render("has_gone"))}
     for table in tables:
         for reference in table.table.references:
-            if reference.parent not in present or len(reference.parent_columns) == 0:
-                continue
-            if not reference.declared:
+            is_checked = reference.declared and reference.parent_columns
+            if not is_checked or reference.parent not in present:
                 continue
             names = {
                 "columns": reference.columns,
@@ -317,8 +311,8 @@ def _check_references(
                 sql = APPLY.count_orphans(t=table, incoming=came[table.name].name, **names)
             else:
                 continue
-            row = store.first(sql)
-            if row and row[0]:
+            rows = store.count(sql)
+            if rows:
                 pulled.orphans.append(
-                    Orphans(table.name, reference.columns, reference.parent, row[0])
+                    Orphans(table.name, reference.columns, reference.parent, rows)
                 )

@@ -31,14 +31,9 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
         generation += 1
         store.run(STATE.set_generation, {"generation": generation})
         for table in pending:
-            nulls += _count_null_keys(store, table)
+            nulls += store.count(FOLD.null_keys(t=table))
             _fold_table(store, table, tables, generation)
     return Folded(generation, nulls)
-
-
-def _count_null_keys(store: DeviceStore, table: SyncTable) -> int:
-    row = store.first(FOLD.null_keys(t=table))
-    return int(row[0]) if row else 0
 
 
 def _fold_table(

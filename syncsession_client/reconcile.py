@@ -139,11 +139,12 @@ def _counts_differ(store: DeviceStore, table: SyncTable) -> bool:
 
 
 def _check_mass_delete(store: DeviceStore, table: SyncTable, allowed: bool) -> None:
-    counts, gone = store.first(ROWS.count_rows(t=table)), store.first(ROWS.count_gone(t=table))
-    if allowed or counts is None or gone is None:
+    gone = 0 if allowed else store.count(ROWS.count_gone(t=table))
+    if gone < MASS_DELETE_ROWS:
         return
-    if gone[0] >= MASS_DELETE_ROWS and gone[0] > MASS_DELETE_SHARE * counts[1]:
+    known = store.count(ROWS.count_known(t=table))
+    if gone > MASS_DELETE_SHARE * known:
         raise MassDelete(
-            f"{gone[0]} of {counts[1]} rows of {table.name} are gone, and no program was seen to "
+            f"{gone} of {known} rows of {table.name} are gone, and no program was seen to "
             "delete them; if that is right, sync with --allow-mass-delete"
         )

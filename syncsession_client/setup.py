@@ -113,12 +113,7 @@ def _add(store: DeviceStore, planned: Plan, taken: dict[str, str]) -> int:
         if table.name not in taken:
             reconcile.log_missed(store, table)
     fold(store, tables)
-    return sum(_count_dirty(store, t) for t in tables)
-
-
-def _count_dirty(store: DeviceStore, table: SyncTable) -> int:
-    row = store.first(ROWS.count_dirty(t=table))
-    return int(row[0]) if row else 0
+    return sum(store.count(ROWS.count_dirty(t=t)) for t in tables)
 
 
 def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | None) -> Initialized:

@@ -31,7 +31,7 @@ def read_status(path: Path) -> dict[str, Any]:
                 {
                     "name": t.name,
                     "key": t.table.key_kind,
-                    "dirty_rows": (store.first(ROWS.count_dirty(t=t)) or (0,))[0],
+                    "dirty_rows": store.count(ROWS.count_dirty(t=t)),
                     "processed_watermark": processed.get(t.name, SessionSet()).watermark,
                 }
                 for t in tables

@@ -127,6 +127,11 @@ class DeviceStore:
         with self._errors():
             return next(iter(self._db.execute(sql, values)), None)
 
+    def count(self, sql: str) -> int:
+        """The number that a statement counts."""
+        row = self.first(sql)
+        return int(row[0]) if row else 0
+
     def run(self, sql: str, values: Any = None) -> int:
         """Run a statement; how many rows it changed."""
         with self._errors():
@@ -182,9 +187,7 @@ class DeviceStore:
 
     def schema_version(self) -> int:
         """A number that changes with every change of the schema."""
-        row = self.first(SCHEMA.schema_version)
-        assert row is not None  # noqa: S101  # the pragma always answers
-        return int(row[0])
+        return self.count(SCHEMA.schema_version)
 
     def is_initialized(self) -> bool:
         """Whether sync is installed."""
