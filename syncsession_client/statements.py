@@ -4,6 +4,9 @@ A file is blocks that begin with `-- name: …`, one statement each. In a `*.sql
 Jinja2 template for statements that must name application tables and columns; what stands before the
 first block (macros) belongs to every block. Values never enter a template, and identifiers only
 through the filter `q`.
+
+Parameters are `:name`, or `?` by position. A driver that wants `%(name)s` and `%s` gets them where a
+file is loaded with `pyformat=True`.
 """
 
 import re
@@ -14,6 +17,9 @@ from typing import Any
 import jinja2
 
 _NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
+_PARAMETER = re.compile(
+    r"""(?P<quoted>"(?:[^"]|"")*"|'(?:[^']|'')*')|:(?P<name>[a-z]\w*)|(?P<position>\?)|%"""
+)
 
 
 def quote(identifier: str) -> str:
@@ -30,10 +36,16 @@ def quote(identifier: str) -> str:
 class Statements:
     """The statements of one file as attributes: SQL text, or of a `.j2` file a render function."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, pyformat: bool = False) -> None:
         self._path = path
+        self._style = _pyformat if pyformat else str
         self._preamble, self._bodies = _split(path)
         self._environment = _environment() if path.endswith(".j2") else None
+
+    @property
+    def name(self) -> str:
+        """The file's name without its ending."""
+        return Path(self._path).name.partition(".")[0]
 
     def __getattr__(self, name: str) -> Any:
         """The statement, made on first use: most commands need few of the templates."""
@@ -53,18 +65,18 @@ class Statements:
     def _make(self, body: str) -> Any:
         statement = _statement(body)
         if self._environment is None:
-            return statement
+            return self._style(statement)
         template = self._environment.from_string(self._preamble + statement)
 
         def render(**names: Any) -> str:
-            return template.render(**names).strip()
+            return self._style(template.render(**names).strip())
 
         return render
 
 
-def load(path: str) -> Statements:
+def load(path: str, *, pyformat: bool = False) -> Statements:
     """The statements of `sql/<path>`, from the installed package or the checkout."""
-    return Statements(path)
+    return Statements(path, pyformat=pyformat)
 
 
 def root() -> Path:
@@ -94,3 +106,14 @@ def _statement(body: str) -> str:
     """One statement without its comment lines and its final semicolon."""
     lines = [line for line in body.splitlines() if not line.startswith("--") and line.strip()]
     return "\n".join(lines).rstrip().removesuffix(";")
+
+
+def _pyformat(sql: str) -> str:
+    """The statement with parameters as `%(name)s` and `%s`; what is quoted stays what it is."""
+
+    def convert(match: re.Match[str]) -> str:
+        if match["name"]:
+            return f"%({match['name']})s"
+        return "%s" if match["position"] else match[0].replace("%", "%%")
+
+    return _PARAMETER.sub(convert, sql)

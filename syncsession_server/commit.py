@@ -4,18 +4,17 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from itertools import chain, groupby
+from contextlib import asynccontextmanager, suppress
+from itertools import groupby
 from typing import Any
 
-import msgspec
-
 from syncsession_client.protocol import batches, bodies
-from syncsession_client.protocol.batches import Batch
-from syncsession_client.protocol.errors import SessionState, SyncError, TryLater, UnknownTable
-from syncsession_client.protocol.tables import Table
+from syncsession_client.protocol.batches import Batch, Row
+from syncsession_client.protocol.errors import SyncError, TryLater
 
-from .stores import Store, Transaction
-from .tables import ServerTable, column_name
+from . import sessions
+from .registry import find_table
+from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
 
 logger = logging.getLogger(__name__)
@@ -23,8 +22,8 @@ logger = logging.getLogger(__name__)
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
 
 
-async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
-    """Commit a queued session, once; False where another worker has it.
+async def commit_session(store: Store, worker_id: str, tenant_id: str, session_id: str) -> bool:
+    """Commit a queued session, once; False where another process has it.
 
     A session that cannot be applied fails, with the reason; nothing of it stays. Where the database
     cannot be had now it goes back into the queue.
@@ -32,66 +31,88 @@ async def commit_session(store: Store, tenant_id: str, session_id: str) -> bool:
     Raises:
         TryLater: the database cannot be had now.
     """
-    session = {"tenant_id": tenant_id, "session_id": session_id}
-    async with store.write() as tx:
-        if not await tx.run(store.sql.sessions.to_processing, session | {"now": now()}):
-            return False
+    session = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": worker_id}
+    if not await store.run(store.sql.sessions.to_processing, session | {"now": now()}):
+        return False
     try:
-        async with store.write() as tx:
-            await _apply(store, tx, session)
+        async with _claim_kept(store, session):
+            await store.write(lambda tx: _apply(store, tx, session))
+        has_ended = True
     except (TryLater, asyncio.CancelledError):
-        await asyncio.shield(_move(store, store.sql.sessions.requeue_one, session))
+        await asyncio.shield(store.run(store.sql.sessions.requeue, session))
         raise
+    except _ClaimLost:
+        return False
     except Exception as error:  # noqa: BLE001  # whatever it is, the queue has to go on
-        await _fail(store, session, error)
-    async with store.write(durable=False) as tx:
-        await tx.run(store.sql.sessions.delete_batches, session)
-    return True
+        has_ended = await _fail(store, session, error)
+    if has_ended:
+        await store.run(store.sql.sessions.delete_batches, session, durable=False)
+    return has_ended
 
 
-async def _fail(store: Store, session: dict[str, Any], error: Exception) -> None:
+class _ClaimLost(Exception):
+    """Another process took the session for abandoned."""
+
+
+@asynccontextmanager
+async def _claim_kept(store: Store, session: dict[str, Any]) -> AsyncIterator[None]:
+    """Give signs of life meanwhile, so that no other process takes the session for abandoned."""
+
+    async def keep() -> None:
+        while True:
+            await asyncio.sleep(sessions.SIGN_OF_LIFE)
+            with suppress(TryLater):  # who cannot reach the database cannot commit either
+                await store.run(store.sql.sessions.keep_claim, session | {"now": now()})
+
+    task = asyncio.create_task(keep())
+    try:
+        yield
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+async def _fail(store: Store, session: dict[str, Any], error: Exception) -> bool:
     """End a session without a trace in the tables; a fault of ours is in the log besides."""
     if not isinstance(error, SyncError):
         logger.error("session %(session_id)s cannot be applied", session, exc_info=error)
         error = SyncError("the server could not apply the session; its log says why")
-    wire = json.dumps(error.to_wire())
-    await _move(store, store.sql.sessions.to_failed, session | {"error": wire})
-
-
-async def _move(store: Store, sql: str, params: dict[str, Any]) -> None:
-    async with store.write() as tx:
-        await tx.run(sql, params | {"now": now()})
+    params = session | {"error": json.dumps(error.to_wire()), "now": now()}
+    return bool(await store.run(store.sql.sessions.to_failed, params))
 
 
 async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None:
+    """What a repetition finds committed was committed by the first attempt, whose answer was lost."""
     found = await tx.first(store.sql.sessions.find, session)
     if found is None:
-        raise SessionState(f"session {session['session_id']} is gone")
-    number, _, user_id, *_ = found
-    stamp = {
-        "tenant_id": session["tenant_id"],
-        "number": number,
-        "user_id": user_id,
-        "now": now(),
-    }
+        raise _ClaimLost
+    row = sessions.Session(*found)
+    if row.status == "committed":
+        return
+    stamp = session | {"number": row.number, "user_id": row.user_id, "now": now()}
+    await _apply_rows(store, tx, session, stamp)
+    committed = stamp | {"is_corrected": 0}
+    if not await tx.run(store.sql.sessions.to_committed, committed):
+        raise _ClaimLost
+
+
+async def _apply_rows(
+    store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
+) -> None:
+    counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
     shape: _Shape | None = None
     async for group in _staged(store, tx, session):
-        first = group[0]
-        if shape != _shape(first):
+        if shape != _shape(group[0]):
             if shape is not None:
-                await _write(store, tx, shape, stamp)
-            shape = _shape(first)
-            await _create_staging(store, tx, first)
-        sizes = {"keys": len(first.key), "columns": len(first.columns)}
-        rows = chain.from_iterable(batch.rows for batch in group)
-        await tx.run_many(store.sql.rows.stage(**sizes), rows)
+                await _write(store, tx, staged, stamp)
+            shape = _shape(group[0])
+            name, columns = shape
+            layout = store.layout(await find_table(store, tx, stamp["tenant_id"], name), columns)
+            staged = await tx.stage(layout, stamp, counts[name])
+        await staged.add(await asyncio.to_thread(_encode, layout, group))
     if shape is not None:
-        await _write(store, tx, shape, stamp)
-    moved = await tx.run(
-        store.sql.sessions.to_committed, session | {"now": now(), "is_corrected": 0}
-    )
-    if not moved:
-        raise SessionState(f"session {session['session_id']} is not being processed any more")
+        await _write(store, tx, staged, stamp)
 
 
 async def _staged(
@@ -117,32 +138,11 @@ def _shape(batch: Batch) -> _Shape:
     return batch.table, batch.columns
 
 
-async def _create_staging(store: Store, tx: Transaction, batch: Batch) -> None:
-    await tx.run(store.sql.rows.drop_staging(), {})
-    sql = store.sql.rows.create_staging(keys=len(batch.key), columns=len(batch.columns))
-    await tx.run(sql, {})
+def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
+    return [row for batch in group for row in layout.encode(batch.rows)]
 
 
-async def _write(store: Store, tx: Transaction, shape: _Shape, stamp: dict[str, Any]) -> None:
-    name, columns = shape
-    table = ServerTable(await find_table(store, tx, stamp["tenant_id"], name))
-    names = {
-        "t": table,
-        "key": table.key_names,
-        "columns": tuple(column_name(c) for c in columns),
-    }
-    await tx.run(store.sql.rows.upsert(**names), stamp)
-    await tx.run(store.sql.rows.tombstone(**names), stamp)
-    await tx.run(store.sql.rows.drop_staging(), {})
-
-
-async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name: str) -> Table:
-    """A table of the tenant, with the columns that its devices have.
-
-    Raises:
-        UnknownTable: the tenant has none of that name.
-    """
-    row = await tx.first(store.sql.tables.find_tenant_table, {"tenant_id": tenant_id, "name": name})
-    if row is None:
-        raise UnknownTable(f"tenant {tenant_id} has no table {name}; describe it first")
-    return msgspec.json.decode(row[0], type=Table)
+async def _write(store: Store, tx: Transaction, staged: Staged, stamp: dict[str, Any]) -> None:
+    await tx.run(store.sql.rows.upsert(**staged.names), stamp)
+    await tx.run(store.sql.rows.tombstone(**staged.names), stamp)
+    await staged.clear()

@@ -1,32 +1,37 @@
-"""The job that commits queued sessions, held by the application from start to stop."""
+"""What the server does without being asked: commit what is queued, clean up what is over."""
 
 import asyncio
 import logging
+import uuid
 from contextlib import suppress
 
 from syncsession_client.protocol.errors import TryLater
 
+from . import cleanup, sessions
 from .commit import commit_session
 from .stores import Store
+from .tenants import ago
 
 logger = logging.getLogger(__name__)
 
 
 class Committer:
-    """Commits queued sessions one after another, oldest first.
+    """Commits queued sessions, oldest first, as many at once as the database can use.
 
     It starts at once when woken; the poll only catches what another process left in the queue.
     """
 
     def __init__(self, store: Store, poll_seconds: float) -> None:
+        self.worker_id = str(uuid.uuid4())
         self._store = store
         self._poll_seconds = poll_seconds
-        self._wake = asyncio.Event()
+        self._wake = [asyncio.Event() for _ in range(store.commits_at_once)]
         self._ended = asyncio.Condition()
 
     def wake(self) -> None:
         """Say that a session has been queued."""
-        self._wake.set()
+        for event in self._wake:
+            event.set()
 
     async def wait_for_end(self, seconds: float) -> None:
         """Return when some session has ended, or after `seconds`."""
@@ -36,28 +41,52 @@ class Committer:
 
     async def run(self) -> None:
         """Commit until cancelled; a database that cannot be reached is tried again."""
+        async with asyncio.TaskGroup() as lanes:
+            for event in self._wake:
+                lanes.create_task(self._run_lane(event))
+
+    async def _run_lane(self, woken: asyncio.Event) -> None:
         while True:
             try:
-                await self._drain()
+                await self._drain(woken)
             except TryLater as error:
                 logger.warning("committing waits for the database: %s", error)
             except Exception:
                 logger.exception("the queue cannot be read; trying again")
-            await self._pause()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await woken.wait()
 
-    async def _drain(self) -> None:
+    async def _drain(self, woken: asyncio.Event) -> None:
+        await self._store.run(
+            self._store.sql.sessions.requeue_abandoned, {"cutoff": ago(sessions.ABANDONED)}
+        )
         while True:
-            self._wake.clear()
-            async with self._store.read() as tx:
-                queued = await tx.first(self._store.sql.sessions.oldest_queued, {})
+            woken.clear()
+            queued = await self._store.first(self._store.sql.sessions.oldest_queued, {})
             if queued is None:
                 return
-            await commit_session(self._store, *queued)
+            await commit_session(self._store, self.worker_id, *queued)
             async with self._ended:
                 self._ended.notify_all()
             await self._store.tidy()
 
-    async def _pause(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_seconds):
-                await self._wake.wait()
+
+class Janitor:
+    """Cleans up on an interval. What goes wrong is logged, and tried again the next time."""
+
+    def __init__(self, store: Store, keeping: cleanup.Keeping, interval_seconds: float) -> None:
+        self._store, self._keeping = store, keeping
+        self._interval_seconds = interval_seconds
+
+    async def run(self) -> None:
+        """Clean up until cancelled."""
+        while True:
+            for step in cleanup.STEPS:
+                try:
+                    await step(self._store, self._keeping)
+                except TryLater as error:
+                    logger.warning("cleaning up waits for the database: %s", error)
+                except Exception:
+                    logger.exception("%s failed; trying again", step.__name__)
+            await asyncio.sleep(self._interval_seconds)

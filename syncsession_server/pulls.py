@@ -1,29 +1,33 @@
-"""Pulls: one snapshot of what a device has not processed, spooled as encoded batches."""
+"""Pulls: one snapshot of what a device has not processed, as encoded batches.
 
+A small one is in the answer itself, and nothing of it is kept. A large one is spooled, so that any
+request, to any process, can serve any of its batches, and a device that stops goes on where it was.
+"""
+
+import base64
 import json
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
-from syncsession_client.protocol.errors import UnknownPull
+from syncsession_client.protocol.errors import ReseedRequired, UnknownPull
 from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import Table
 
 from . import sessions
-from .commit import find_table
-from .stores import Store, Transaction
-from .tables import ServerTable, column_name
-from .tenants import now
+from .registry import find_table
+from .stores import Layout, Store, Transaction
+from .tenants import ago, now
 
 SPOOLED = "zstd"
 """How spooled batches are kept."""
 
-BATCH_ROWS = 1000
-_MAKE_TOGETHER = 4  # batches that one step to the database's thread makes
+_MAKE_TOGETHER = 4  # batches that one step off the event loop makes
 _WRITE_TOGETHER = 16  # batches that one transaction spools
+_INLINE_BYTES = 4 << 20  # packed batches that one answer may hold
 
 
 @dataclass(frozen=True)
@@ -35,74 +39,139 @@ class PullRequest:
     processed: tuple[tuple[str, SessionSet], ...]
 
 
+@dataclass(frozen=True)
+class Limits:
+    """Rows in a batch; rows in an answer above which a pull is spooled."""
+
+    batch_rows: int
+    inline_rows: int
+
+
 @dataclass
 class _Spool:
-    """Batches on their way into the store."""
+    """Batches on their way out: held while they are few, then in the store."""
 
+    spool_id: str
+    limits: Limits
     listed: list[dict[str, Any]] = field(default_factory=list)
     waiting: list[tuple[int, bytes]] = field(default_factory=list)
+    rows: int = 0
+    waiting_bytes: int = 0
+    is_kept: bool = False
 
     def add(self, table: str, rows: int, payload: bytes) -> None:
         number = len(self.listed) + 1
         self.listed.append({"number": number, "table": table, "rows": rows})
         self.waiting.append((number, payload))
+        self.rows += rows
+        self.waiting_bytes += len(payload)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether what waits has to be written."""
+        is_large = self.rows > self.limits.inline_rows or self.waiting_bytes > _INLINE_BYTES
+        return is_large and (len(self.waiting) >= _WRITE_TOGETHER or not self.is_kept)
+
+    async def write(self, store: Store) -> None:
+        params = {"spool_id": self.spool_id, "now": now()}
+        rows = [params | {"number": number, "payload": data} for number, data in self.waiting]
+        await store.write(lambda tx: tx.run_many(store.sql.pulls.add_batch, rows), durable=False)
+        self.waiting.clear()
+        self.waiting_bytes, self.is_kept = 0, True
 
 
-async def begin(store: Store, tenant_id: str, request: PullRequest) -> str:
-    """The JSON text `{tenant_id, sessions, batches}` that answers a pull; asked again, the same."""
+async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limits) -> str:
+    """The JSON text `{tenant_id, sessions, batches}` that answers a pull.
+
+    Asked again, a spooled pull answers the same; another looks anew.
+
+    Raises:
+        ReseedRequired: the device lacks sessions that the server has forgotten.
+    """
     ours = {"tenant_id": tenant_id, "pull_id": request.pull_id}
-    spool = _Spool()
-    async with store.read() as tx:
+
+    async def work(tx: Transaction) -> tuple[str | None, _Spool, SessionSet]:
+        spool = _Spool(str(uuid.uuid4()), limits)
         kept = await tx.first(store.sql.pulls.find, ours)
         if kept is not None:
-            return str(kept[0])
-        settled = await _settled(store, tx, tenant_id)
-        async for table, rows, payload in _unseen(store, tx, tenant_id, request, settled):
+            return str(kept[0]), spool, SessionSet()
+        settled = await _settled(store, tx, tenant_id, request)
+        async for table, rows, payload in _unseen(
+            store, tx, tenant_id, request, settled, limits.batch_rows
+        ):
             spool.add(table, rows, payload)
-            if len(spool.waiting) >= _WRITE_TOGETHER:
-                async with store.write(durable=False) as writing:
-                    await _write(store, writing, ours, spool)
-    answer = json.dumps(
-        {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
+            if spool.is_due:
+                await spool.write(store)
+        return None, spool, settled
+
+    kept, spool, settled = await store.read(work)
+    if kept is not None:
+        return kept
+    answer = {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
+    if not spool.is_kept:
+        for listed, (_, payload) in zip(spool.listed, spool.waiting, strict=True):
+            listed["payload"] = base64.b64encode(payload).decode()
+        return json.dumps(answer | {"encoding": SPOOLED})
+    await spool.write(store)
+    params = ours | {"device_id": request.device_id, "spool_id": spool.spool_id, "now": now()}
+    await store.run(
+        store.sql.pulls.add, params | {"answer": json.dumps(answer)}, durable=False
     )
-    if spool.listed:
-        async with store.write(durable=False) as writing:
-            await _write(store, writing, ours, spool)
-            params = ours | {"device_id": request.device_id, "answer": answer, "now": now()}
-            await writing.run(store.sql.pulls.add, params)
-    return answer
+    first = await store.first(store.sql.pulls.find, ours)
+    if first is None:
+        raise UnknownPull(f"pull {request.pull_id} was ended meanwhile; begin another pull")
+    return str(first[0])
 
 
 async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) -> bytes:
-    """A spooled batch, compressed as SPOOLED.
+    """A spooled batch, compressed as SPOOLED; who asks keeps the pull alive.
 
     Raises:
         UnknownPull: there is none (any more).
     """
-    params = {"tenant_id": tenant_id, "pull_id": pull_id, "number": number}
-    row = await store.first(store.sql.pulls.find_batch, params)
+    ours = {"tenant_id": tenant_id, "pull_id": pull_id}
+    row = await store.first(store.sql.pulls.find_batch, ours | {"number": number})
     if row is None:
         raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
-    return bytes(row[0])
+    payload, alive_at_utc = row
+    if alive_at_utc < ago(sessions.SIGN_OF_LIFE):
+        await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
+    return bytes(payload)
 
 
 async def complete(store: Store, tenant_id: str, pull_id: str) -> None:
     """Forget a pull that the device has; one that is not there is forgotten already."""
     ours = {"tenant_id": tenant_id, "pull_id": pull_id}
-    async with store.write(durable=False) as tx:
+
+    async def work(tx: Transaction) -> None:
         await tx.run(store.sql.pulls.delete_batches, ours)
         await tx.run(store.sql.pulls.delete, ours)
 
+    await store.write(work, durable=False)
 
-async def _settled(store: Store, tx: Transaction, tenant_id: str) -> SessionSet:
+
+async def _settled(
+    store: Store, tx: Transaction, tenant_id: str, request: PullRequest
+) -> SessionSet:
     tenant = {"tenant_id": tenant_id}
-    last = await tx.first(store.sql.sessions.last_number, tenant)
+    last, horizon = await tx.first(store.sql.sessions.last_number, tenant) or (0, 0)
+    for name, processed in request.processed:
+        if processed and SessionSet.up_to(horizon) - processed:
+            raise ReseedRequired(
+                f"this device has not heard of sessions up to {horizon} of table {name}, which the "
+                "server has forgotten: push what is here, then clone a new file"
+            )
     live = await tx.all(store.sql.sessions.live_numbers, tenant)
-    return sessions.settled(last[0] if last else 0, (number for (number,) in live))
+    return sessions.settled(last, (number for (number,) in live))
 
 
 async def _unseen(
-    store: Store, tx: Transaction, tenant_id: str, request: PullRequest, settled: SessionSet
+    store: Store,
+    tx: Transaction,
+    tenant_id: str,
+    request: PullRequest,
+    settled: SessionSet,
+    batch_rows: int,
 ) -> AsyncIterator[tuple[str, int, bytes]]:
     """(table, rows, payload) of the sessions that have ended and the device has not processed."""
     for name, processed in request.processed:
@@ -110,30 +179,31 @@ async def _unseen(
         if not unseen:
             continue
         table = await find_table(store, tx, tenant_id, name)
-        names = {
-            "t": ServerTable(table),
-            "key": ServerTable(table).key_names,
-            "columns": tuple(column_name(c) for c in table.wire_columns),
-        }
+        layout = store.layout(table, table.wire_columns)
+        pack = _Packer(table, layout, batch_rows)
         for first, last in unseen.ranges:
             is_all = len(unseen.ranges) == 1 and first == 1
-            render = store.sql.rows.select_all if is_all else store.sql.rows.select_sessions
+            rows = store.sql.rows
+            render = rows.select_all if is_all else rows.select_sessions
             params = {"tenant_id": tenant_id, "first": first, "last": last}
-            async for made in tx.stream(render(**names), params, partial(_next_batches, table)):
+            async for made in tx.stream(render(**layout.names), params, pack):
                 for count, payload in made:
                     yield table.name, count, payload
 
 
-def _next_batches(table: Table, rows: Iterator[Row]) -> list[tuple[int, bytes]] | None:
-    """(rows, payload) of the next few batches, compressed; None when there are no more rows."""
-    made: list[tuple[int, bytes]] = []
-    while len(made) < _MAKE_TOGETHER and (taken := batches.take(rows, BATCH_ROWS)):
-        batch = Batch(table.name, table.wire_key, table.wire_columns, taken)
-        made.append((len(taken), bodies.compress(batches.encode(batch), SPOOLED)))
-    return made or None
+@dataclass(frozen=True)
+class _Packer:
+    """Makes batches of rows as the database gave them."""
 
+    table: Table
+    layout: Layout
+    batch_rows: int
 
-async def _write(store: Store, tx: Transaction, ours: dict[str, str], spool: _Spool) -> None:
-    rows = (ours | {"number": number, "payload": payload} for number, payload in spool.waiting)
-    await tx.run_many(store.sql.pulls.add_batch, rows)
-    spool.waiting.clear()
+    def __call__(self, rows: Iterator[Row]) -> Sequence[tuple[int, bytes]] | None:
+        """(rows, payload) of the next few batches, compressed; None when there are no more rows."""
+        made: list[tuple[int, bytes]] = []
+        while len(made) < _MAKE_TOGETHER and (taken := batches.take(rows, self.batch_rows)):
+            decoded = self.layout.decode(taken)
+            batch = Batch(self.table.name, self.table.wire_key, self.table.wire_columns, decoded)
+            made.append((len(taken), bodies.compress(batches.encode(batch), SPOOLED)))
+        return made or None

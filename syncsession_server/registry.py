@@ -2,18 +2,14 @@
 
 import msgspec
 
+from syncsession_client.protocol.errors import ServerBusy, UnknownTable
 from syncsession_client.protocol.tables import Table
 
 from .stores import Store, Transaction
-from .tables import (
-    ServerTable,
-    check_description,
-    check_targets,
-    merged,
-    new_columns,
-    server_column,
-)
+from .tables import check_description, check_targets, folded, merged, new_columns
 from .tenants import Caller
+
+_ATTEMPTS = 10
 
 
 async def register(
@@ -28,62 +24,115 @@ async def register(
         SchemaContradiction: a table is here with another key or other types.
         Forbidden: something is new, and the token may not describe tables.
     """
-    new: dict[str, list[str]] = {}
     check_targets(tables)
-    async with store.write() as tx:
-        for position, table in enumerate(tables):
-            check_description(table)
-            await _register_here(store, tx, caller, table)
-            new[table.name] = await _register_tenant(store, tx, caller, position, table, device_id)
+    for table in tables:
+        check_description(table)
+
+    async def describe(tx: Transaction) -> dict[str, list[str]]:
+        for table in tables:
+            await _define(store, tx, caller, table)
+        return {
+            table.name: await _define_for_tenant(store, tx, caller, position, table, device_id)
+            for position, table in enumerate(tables)
+        }
+
+    new = await store.write(describe)
+    for table in tables:
+        await _build(store, table.name)
     return {name: columns for name, columns in new.items() if columns}
 
 
 async def tenant_tables(store: Store, tenant_id: str) -> list[Table]:
     """The tenant's tables as its devices have them, parents first."""
-    async with store.read() as tx:
+
+    async def work(tx: Transaction) -> list[Table]:
         rows = await tx.all(store.sql.tables.list_tenant_tables, {"tenant_id": tenant_id})
-    return [msgspec.json.decode(definition, type=Table) for (definition,) in rows]
+        return [msgspec.json.decode(definition, type=Table) for (definition,) in rows]
+
+    return await store.read(work)
 
 
-async def _register_here(store: Store, tx: Transaction, caller: Caller, table: Table) -> None:
-    """Make the table, or the columns that it lacks."""
-    row = await tx.first(store.sql.tables.find, {"name": table.name})
-    here = msgspec.json.decode(row[0], type=Table) if row else None
-    union = merged(here, table)
-    if here == union:
-        return
-    caller.require("schema")
-    t = ServerTable(union)
-    if here is None:
-        await tx.run(store.sql.rows.create_table(t=t), {})
-        await tx.run(store.sql.rows.create_session_index(t=t), {})
-    for column in new_columns(here, union):
-        await tx.run(store.sql.rows.add_column(t=t, column=server_column(column)), {})
-    definition = msgspec.json.encode(union).decode()
-    await tx.run(store.sql.tables.put, {"name": union.name, "definition": definition})
+async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name: str) -> Table:
+    """A table of the tenant, with the columns that its devices have.
+
+    Raises:
+        UnknownTable: the tenant has none of that name.
+    """
+    params = {"tenant_id": tenant_id, "name": folded(name)}
+    row = await tx.first(store.sql.tables.find_tenant_table, params)
+    if row is None:
+        raise UnknownTable(f"tenant {tenant_id} has no table {name}; describe it first")
+    return msgspec.json.decode(row[0], type=Table)
 
 
-async def _register_tenant(
+async def _define(store: Store, tx: Transaction, caller: Caller, table: Table) -> None:
+    """Put into the registry what the real table is to hold."""
+    sql, name = store.sql.tables, folded(table.name)
+    for _ in range(_ATTEMPTS):
+        row = await tx.first(sql.find, {"name": name})
+        here = msgspec.json.decode(row[0], type=Table) if row else None
+        union = merged(here, table)
+        if here == union:
+            return
+        caller.require("schema")
+        params = {"name": name, "definition": msgspec.json.encode(union).decode()}
+        if row is None and await tx.run(sql.add, params):
+            return
+        if row is not None and await tx.run(sql.widen, params | {"known": row[0]}):
+            return
+    raise ServerBusy(f"table {table.name} is being described by others too; try again")
+
+
+async def _build(store: Store, name: str) -> None:
+    """Bring the real table up to its definition; whoever finds it behind does so.
+
+    Some databases commit each such change on its own, so a process may be killed in between: what is
+    there already is left alone, and the definition counts as built when all of it is.
+    """
+    sql = store.sql.tables
+    for _ in range(_ATTEMPTS):
+        row = await store.first(sql.find, {"name": folded(name)})
+        if row is None or row[0] == row[1]:
+            return
+        await store.build(msgspec.json.decode(row[0], type=Table))
+        await store.run(sql.set_built, {"name": folded(name), "definition": row[0]})
+    raise ServerBusy(f"table {name} is being changed by others too; try again")
+
+
+async def _define_for_tenant(
     store: Store, tx: Transaction, caller: Caller, position: int, table: Table, device_id: str
 ) -> list[str]:
     """Keep what the tenant's devices know of a table; the columns that this device brought later.
 
     A clone is made from the description that has most columns, if it has all of the one before.
     """
-    ours = {"tenant_id": caller.tenant_id, "name": table.name}
-    row = await tx.first(store.sql.tables.find_tenant_table, ours)
-    known = msgspec.json.decode(row[0], type=Table) if row else None
-    definition = msgspec.json.decode(row[1], type=Table) if row else table
-    introduced: dict[str, str] = msgspec.json.decode(row[2]) if row else {}
-    union = merged(known, table)
-    if known != union:
+    sql, ours = store.sql.tables, {"tenant_id": caller.tenant_id, "name": folded(table.name)}
+    for _ in range(_ATTEMPTS):
+        row = await tx.first(sql.find_tenant_table, ours)
+        known = msgspec.json.decode(row[0], type=Table) if row else None
+        definition = msgspec.json.decode(row[1], type=Table) if row else table
+        introduced: dict[str, str] = msgspec.json.decode(row[2]) if row else {}
+        union = merged(known, table)
+        if known == union:
+            return _brought_by(device_id, introduced)
         caller.require("schema")
         introduced |= {c.name: device_id for c in new_columns(known, union)}
         if _names(definition) <= _names(table):
             definition = table
         described = {"definition": definition, "known": union, "introduced": introduced}
         texts = {key: msgspec.json.encode(value).decode() for key, value in described.items()}
-        await tx.run(store.sql.tables.put_tenant_table, ours | texts | {"position": position})
+        params = ours | texts | {"position": position}
+        if row is None and await tx.run(sql.add_tenant_table, params):
+            return _brought_by(device_id, introduced)
+        if row is not None and await tx.run(
+            sql.put_tenant_table,
+            params | {"known_before": row[0], "introduced_before": row[2]},
+        ):
+            return _brought_by(device_id, introduced)
+    raise ServerBusy(f"table {table.name} is being described by others too; try again")
+
+
+def _brought_by(device_id: str, introduced: dict[str, str]) -> list[str]:
     return [name for name, by in introduced.items() if by == device_id]
 
 

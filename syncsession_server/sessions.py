@@ -7,13 +7,41 @@ Transitions are guarded where they are made (`UPDATE ... WHERE status = ...`); a
 ended stays as it is. No I/O.
 """
 
+import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from syncsession_client.protocol.errors import SessionExpired, SessionFailed, SessionState
 from syncsession_client.protocol.session_set import SessionSet
 
 ENDED = frozenset({"committed", "failed", "expired"})
+
+SIGN_OF_LIFE = 20.0
+"""Seconds between the signs of life that are written down, of a device or of a committing process."""
+
+ABANDONED = 60.0
+"""Seconds without one after which a session's process counts as gone, and another commits it.
+
+Longer than what the clocks of servers differ by. A process that only seemed to be gone changes
+nothing any more: it has lost its claim.
+"""
+
+
+class Session(NamedTuple):
+    """A row of `sessions.find`."""
+
+    number: int
+    user_id: str
+    status: str
+    count_batches: int
+    is_corrected: int
+    error: str | None
+    alive_at_utc: str
+
+    @property
+    def is_open(self) -> bool:
+        """Whether its device has still something to do for it."""
+        return self.status in ("open", "staged")
 
 
 def settled(last_number: int, live: Iterable[int]) -> SessionSet:
@@ -22,8 +50,7 @@ def settled(last_number: int, live: Iterable[int]) -> SessionSet:
     Numbers are dense and given out in the transaction that begins a session, so one that is not
     live and not above `last_number` has ended, and everything it wrote is in the same snapshot.
     """
-    given = SessionSet([(1, last_number)]) if last_number else SessionSet()
-    return given - SessionSet.of(*live)
+    return SessionSet.up_to(last_number) - SessionSet.of(*live)
 
 
 def check_receiving(status: str, session_id: str) -> None:
@@ -50,13 +77,12 @@ def check_complete(session_id: str, received: int, expected: int) -> None:
         )
 
 
-def describe(tenant_id: str, row: tuple[Any, ...]) -> dict[str, Any]:
-    """A session as an answer shows it, from a row of `sessions.find`."""
-    number, _, _, status, _, is_corrected, error = row
+def describe(tenant_id: str, session: Session) -> dict[str, Any]:
+    """A session as an answer shows it."""
     return {
         "tenant_id": tenant_id,
-        "number": number,
-        "status": status,
-        "corrected": bool(is_corrected),
-        "error": error,
+        "number": session.number,
+        "status": session.status,
+        "corrected": bool(session.is_corrected),
+        "error": json.loads(session.error) if session.error else None,
     }

@@ -1,6 +1,5 @@
 """Staging: where a push waits until it is committed."""
 
-import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,9 +7,9 @@ from syncsession_client.protocol.errors import UnknownSession
 from syncsession_client.protocol.session_set import SessionSet
 
 from . import sessions
-from .commit import find_table
+from .registry import find_table
 from .stores import Store, Transaction
-from .tenants import Caller, admit_device, now
+from .tenants import Caller, admit_device, ago, now
 
 
 @dataclass(frozen=True)
@@ -34,15 +33,20 @@ async def begin(
         UnknownTable: the tenant has no such table.
     """
     ours = {"tenant_id": caller.tenant_id, "session_id": session_id}
-    async with store.write() as tx:
-        await admit_device(store, tx, caller, device_id)
+    await admit_device(store, caller, device_id)
+
+    async def work(tx: Transaction) -> dict[str, Any]:
         if await tx.first(store.sql.sessions.find, ours) is None:
             for table in tables:
                 await find_table(store, tx, caller.tenant_id, table["name"])
             await _open(store, tx, caller, ours | {"device_id": device_id}, tables)
         session = await _show(store, tx, ours)
         numbers = await tx.all(store.sql.sessions.batch_numbers, ours)
-    return session | {"received": SessionSet.of(*(n for (n,) in numbers)).to_wire()}
+        return session | {"received": SessionSet.of(*(n for (n,) in numbers)).to_wire()}
+
+    shown = await store.write(work)
+    await _keep_alive(store, ours)
+    return shown
 
 
 async def _open(
@@ -79,6 +83,7 @@ async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch)
     if not await store.run(store.sql.sessions.add_batch, ours | asdict(batch), durable=False):
         session = await _show(store, store, ours)
         sessions.check_receiving(session["status"], session_id)
+    await _keep_alive(store, ours)
 
 
 async def queue(store: Store, tenant_id: str, session_id: str) -> None:
@@ -88,33 +93,43 @@ async def queue(store: Store, tenant_id: str, session_id: str) -> None:
         SessionState: batches are missing.
     """
     ours = {"tenant_id": tenant_id, "session_id": session_id}
-    async with store.write() as tx:
-        row = await _find(store, tx, ours)
-        if row[3] == "open":
+
+    async def work(tx: Transaction) -> None:
+        session = await _find(store, tx, ours)
+        if session.status == "open":
             received = await tx.all(store.sql.sessions.batch_numbers, ours)
-            sessions.check_complete(session_id, len(received), row[4])
+            sessions.check_complete(session_id, len(received), session.count_batches)
             await tx.run(store.sql.sessions.to_staged, ours | {"now": now()})
         await tx.run(store.sql.sessions.to_queued, ours | {"now": now()})
 
+    await store.write(work)
+
 
 async def find(store: Store, tenant_id: str, session_id: str) -> dict[str, Any]:
-    """Where a session stands.
+    """Where a session stands; who asks keeps it alive.
 
     Raises:
         UnknownSession: the tenant has none of that id.
     """
-    return await _show(store, store, {"tenant_id": tenant_id, "session_id": session_id})
+    ours = {"tenant_id": tenant_id, "session_id": session_id}
+    shown = await _show(store, store, ours)
+    await _keep_alive(store, ours)
+    return shown
 
 
-async def _find(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> tuple[Any, ...]:
+async def _find(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> sessions.Session:
     row = await tx.first(store.sql.sessions.find, ours)
     if row is None:
         raise UnknownSession(f"there is no session {ours['session_id']}; begin it first")
-    return row
+    return sessions.Session(*row)
 
 
 async def _show(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> dict[str, Any]:
-    session = sessions.describe(ours["tenant_id"], await _find(store, tx, ours))
-    if session["error"] is not None:
-        session["error"] = json.loads(session["error"])
-    return session
+    return sessions.describe(ours["tenant_id"], await _find(store, tx, ours))
+
+
+async def _keep_alive(store: Store, ours: dict[str, Any]) -> None:
+    """Note that the device is still there; not for every batch, that would cost a write each."""
+    session = await _find(store, store, ours)
+    if session.is_open and session.alive_at_utc < ago(sessions.SIGN_OF_LIFE):
+        await store.run(store.sql.sessions.keep_open, ours | {"now": now()}, durable=False)

@@ -3,15 +3,14 @@ hold. No I/O.
 """
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+import string
 from typing import Any
 
 import msgspec
 
 from syncsession_client.protocol.batches import META, Batch
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
-from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
+from syncsession_client.protocol.tables import Column, Table
 
 _OUR_COLUMNS = re.compile(
     r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|sync_session|sync_overflow|is_deleted|row_id)",
@@ -19,13 +18,7 @@ _OUR_COLUMNS = re.compile(
 )
 _OUR_TABLES = re.compile(r"(app_)*(sync_|_sync_|sqlite_|ix_).*", re.IGNORECASE | re.DOTALL)
 _MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
-_TYPES: Mapping[Affinity, str] = {
-    "integer": "INTEGER",
-    "real": "REAL",
-    "text": "TEXT",
-    "blob": "BLOB",
-    "numeric": "NUMERIC",
-}
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _INT64 = range(-(2**63), 2**63)
 _META_TYPES: tuple[set[type], ...] = (
     {int, type(None)},
@@ -46,53 +39,9 @@ def table_name(name: str) -> str:
     return f"app_{name}" if _OUR_TABLES.fullmatch(name) else name
 
 
-@dataclass(frozen=True)
-class ServerColumn:
-    """A column as the SQL templates need it."""
-
-    name: str
-    type: str
-    collation: str = "BINARY"
-
-
-@dataclass(frozen=True)
-class ServerTable:
-    """An application table on the server, as the SQL templates need it."""
-
-    table: Table
-
-    @property
-    def name(self) -> str:
-        return table_name(self.table.name)
-
-    @property
-    def session_index(self) -> str:
-        return f"ix_sync_{self.name}"
-
-    @property
-    def key(self) -> tuple[ServerColumn, ...]:
-        """What identifies a row for everyone."""
-        if self.table.key_kind == "local":
-            return (ServerColumn(ROW_ID, "BLOB"),)
-        by_name = {c.name: c for c in self.table.columns}
-        return tuple(server_column(by_name[name]) for name in self.table.key)
-
-    @property
-    def key_names(self) -> tuple[str, ...]:
-        return tuple(c.name for c in self.key)
-
-    @property
-    def collated_key(self) -> tuple[str, ...]:
-        """Key columns where values that differ can be equal: 'a' and 'A', or 1 and 1.0."""
-        if self.table.key_kind == "local":
-            return ()
-        return tuple(c.name for c in self.key if c.collation != "BINARY" or c.type == "BLOB")
-
-    @property
-    def columns(self) -> tuple[ServerColumn, ...]:
-        """The other columns; of a table with local keys the first is the hint."""
-        by_name = {c.name: c for c in self.table.columns}
-        return tuple(server_column(by_name[name]) for name in self.table.wire_columns)
+def folded(name: str) -> str:
+    """The name in the form under which SQLite takes names for equal: ASCII letters in lower case."""
+    return name.translate(_LOWER)
 
 
 def merged(here: Table | None, described: Table) -> Table:
@@ -149,11 +98,6 @@ def new_columns(here: Table | None, union: Table) -> list[Column]:
         return []
     known = {c.name for c in here.columns}
     return [c for c in union.columns if c.name not in known]
-
-
-def server_column(column: Column) -> ServerColumn:
-    """A column as the SQL templates need it."""
-    return ServerColumn(column_name(column.name), _TYPES[column.affinity], column.collation)
 
 
 def check_description(table: Table) -> None:

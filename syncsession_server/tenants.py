@@ -4,7 +4,7 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from syncsession_client.protocol.errors import BadRequest, Forbidden, Unauthorized, WrongTenant
 
@@ -40,7 +40,13 @@ class Caller:
 
 def now() -> str:
     """This moment, UTC, to the millisecond, as it stands in every *_at_utc."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+    return ago(0)
+
+
+def ago(seconds: float) -> str:
+    """The moment `seconds` before this one, in the same form; their texts sort as the times do."""
+    moment = datetime.now(UTC) - timedelta(seconds=seconds)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
 
 
 async def create_token(store: Store, *, tenant: str, user: str, scopes: frozenset[str]) -> str:
@@ -58,18 +64,19 @@ async def create_token(store: Store, *, tenant: str, user: str, scopes: frozense
                 "beginning with a letter or digit"
             )
     token = f"sst_{secrets.token_urlsafe(32)}"
-    async with store.write() as tx:
+    params = {
+        "token_hash": _hash(token),
+        "tenant_id": tenant,
+        "user_id": user,
+        "scopes": " ".join(sorted(scopes)),
+        "now": now(),
+    }
+
+    async def work(tx: Transaction) -> None:
         await tx.run(store.sql.tenants.add_tenant, {"tenant_id": tenant, "now": now()})
-        await tx.run(
-            store.sql.tenants.add_token,
-            {
-                "token_hash": _hash(token),
-                "tenant_id": tenant,
-                "user_id": user,
-                "scopes": " ".join(sorted(scopes)),
-                "now": now(),
-            },
-        )
+        await tx.run(store.sql.tenants.add_token, params)
+
+    await store.write(work)
     return token
 
 
@@ -93,25 +100,22 @@ async def identify(store: Store, authorization: str | None) -> Caller:
     return Caller(tenant_id, user_id, frozenset(scopes.split()))
 
 
-async def admit_device(store: Store, tx: Transaction, caller: Caller, device_id: str) -> None:
-    """Bind the device to the caller's tenant, the first time; the caller holds a write transaction.
+async def admit_device(store: Store, caller: Caller, device_id: str) -> None:
+    """Bind the device to the caller's tenant, the first time.
 
     Raises:
         WrongTenant: it is bound to another.
     """
-    sql = store.sql.tenants
-    params = {"device_id": device_id, "tenant_id": caller.tenant_id}
-    await tx.run(sql.add_device, params | {"user_id": caller.user_id, "now": now()})
-    await check_device(store, tx, caller, device_id)
+    if not await _is_bound(store, caller, device_id):
+        params = {"device_id": device_id, "tenant_id": caller.tenant_id}
+        await store.run(
+            store.sql.tenants.add_device, params | {"user_id": caller.user_id, "now": now()}
+        )
+        await _is_bound(store, caller, device_id)
 
 
-async def check_device(store: Store, tx: Transaction, caller: Caller, device_id: str) -> bool:
-    """Whether the device is bound to the caller's tenant; False where it is bound to none.
-
-    Raises:
-        WrongTenant: it is bound to another.
-    """
-    row = await tx.first(store.sql.tenants.find_device, {"device_id": device_id})
+async def _is_bound(store: Store, caller: Caller, device_id: str) -> bool:
+    row = await store.first(store.sql.tenants.find_device, {"device_id": device_id})
     if row is not None and row[0] != caller.tenant_id:
         raise WrongTenant(
             f"this database is bound to another tenant than {caller.tenant_id}: use a token of "

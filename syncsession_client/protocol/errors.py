@@ -6,7 +6,8 @@
     │   ├── Unauthorized  Forbidden ── ForbiddenModifier
     │   ├── UnknownTable  UnknownSession  UnknownPull  UnknownRoute
     │   ├── WrongTenant  SchemaContradiction
-    │   └── SessionState ── SessionExpired  SessionFailed
+    │   ├── SessionState ── SessionExpired  SessionFailed
+    │   └── ReseedRequired
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   └── ServerUnreachable  ServerBusy  DatabaseLocked  SidecarDamaged
     ├── DatabaseError           the database file in hand
@@ -138,6 +139,12 @@ class SessionFailed(SessionState):
     """The server could not commit the session; nothing of it was applied."""
 
     code = "session_failed"
+
+
+class ReseedRequired(RequestError):
+    """The device lacks sessions that the server has forgotten; only a full copy brings it in step."""
+
+    code, status = "reseed_required", 410
 
 
 class TryLater(SyncError):

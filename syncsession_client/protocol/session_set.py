@@ -23,6 +23,11 @@ class SessionSet:
         """The set of exactly these numbers."""
         return SessionSet((number, number) for number in numbers)
 
+    @staticmethod
+    def up_to(last: int) -> "SessionSet":
+        """The set of the numbers from 1 to `last`; empty when that is 0."""
+        return SessionSet([(1, last)] if last else ())
+
     @property
     def watermark(self) -> int:
         """The largest number up to which nothing is missing; 0 when 1 is missing."""

@@ -6,9 +6,9 @@ from syncsession_client import protocol
 from syncsession_client.protocol import bodies
 
 from .. import pulls
-from ..keys import CALLER, STORE
+from ..keys import CALLER, SETTINGS, STORE
 from ..schemas import PullSchema, check
-from ..tenants import admit_device, check_device
+from ..tenants import admit_device
 from . import requests
 
 
@@ -18,11 +18,8 @@ async def begin(request: web.Request) -> web.Response:
     caller.require("sync")
     groups = check(PullSchema(), await requests.body(request))["processed"]
     device_id = requests.device_id(request)
-    async with store.read() as tx:
-        is_known = await check_device(store, tx, caller, device_id)
-    if not is_known:
-        async with store.write() as tx:
-            await admit_device(store, tx, caller, device_id)
+    await admit_device(store, caller, device_id)
+    settings = request.app[SETTINGS]
     answer = await pulls.begin(
         store,
         caller.tenant_id,
@@ -31,6 +28,7 @@ async def begin(request: web.Request) -> web.Response:
             device_id,
             tuple((name, group["sessions"]) for group in groups for name in group["tables"]),
         ),
+        pulls.Limits(settings.pull_batch_size, settings.pull_shared_table_threshold),
     )
     return web.Response(text=answer, content_type="application/json")
 

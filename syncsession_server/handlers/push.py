@@ -12,8 +12,8 @@ from syncsession_client.protocol.batches import Batch
 from syncsession_client.protocol.errors import BadRequest, ForbiddenModifier
 
 from .. import staging
-from ..commit import find_table
 from ..keys import CALLER, COMMITTER, SETTINGS, STORE
+from ..registry import find_table
 from ..schemas import PushSchema, check
 from ..sessions import ENDED
 from ..tables import check_batch

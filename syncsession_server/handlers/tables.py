@@ -24,8 +24,7 @@ async def register(request: web.Request) -> web.Response:
     caller.require("sync")
     device_id = requests.device_id(request)
     tables = check(TablesSchema(), await requests.body(request))["tables"]
-    async with store.write() as tx:
-        await admit_device(store, tx, caller, device_id)
+    await admit_device(store, caller, device_id)
     new_columns = await registry.register(store, caller, device_id, tables)
     return _answer({"tenant_id": caller.tenant_id, "new_columns": new_columns})
 

@@ -4,13 +4,16 @@ A store gives transactions and the dialect's SQL; everything that is done with t
 elsewhere. Another database brings new files in sql/server/, the same names in each.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 
+from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.tables import Table
 from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
+
+_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database")
 
 _T = TypeVar("_T")
 
@@ -18,18 +21,49 @@ _T = TypeVar("_T")
 class Dialect:
     """The named SQL of one kind of database."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, pyformat: bool = False) -> None:
         def part(file: str) -> Statements:
-            return load(f"server/{name}/{file}")
+            return load(f"server/{name}/{file}", pyformat=pyformat)
 
         self.name = name
         self.connection = part("connection.sql")
-        self.schema = part("schema.sql")
         self.tenants = part("tenants.sql")
         self.tables = part("tables.sql")
         self.sessions = part("sessions.sql")
         self.pulls = part("pulls.sql")
+        self.cleanup = part("cleanup.sql")
         self.rows = part("rows.sql.j2")
+        self.build = part("build.sql.j2")
+        self.staged = part("staged.sql.j2")
+        self.migrations = [part(f"migrations/{number}.sql") for number in _MIGRATIONS]
+
+
+class Layout(Protocol):
+    """A table, and those of its columns that a batch carries, as one kind of database keeps them."""
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What the templates of rows.sql.j2 are rendered with."""
+
+    def encode(self, rows: list[Row]) -> list[Row]:
+        """Rows of a batch as staging takes them."""
+
+    def decode(self, rows: list[Row]) -> list[Row]:
+        """The inverse of `encode`, of rows that `select_all` or `select_sessions` gave."""
+
+
+class Staged(Protocol):
+    """The table that rows of one session pass through on their way into an application table."""
+
+    @property
+    def names(self) -> Mapping[str, Any]:
+        """What `upsert` and `tombstone` are rendered with."""
+
+    async def add(self, rows: list[Row]) -> None:
+        """Put rows in, as `Layout.encode` made them."""
+
+    async def clear(self) -> None:
+        """Leave nothing of the session there."""
 
 
 class Transaction(Protocol):
@@ -55,6 +89,16 @@ class Transaction(Protocol):
         It takes some from the iterator each time, off the event loop.
         """
 
+    async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
+        """A place, empty yet, for about `count_rows` rows of the session that `stamp` tells of."""
+
+
+Work = Callable[[Transaction], Awaitable[_T]]
+"""What is done in a transaction. It may be done again, from its beginning, where the database asks
+for that (a deadlock, a lost connection), so it changes nothing outside the transaction that a
+second time would not change again.
+"""
+
 
 class Store(Protocol):
     """A database that holds tenants' rows."""
@@ -63,21 +107,41 @@ class Store(Protocol):
     def sql(self) -> Dialect:
         """The statements in this database's dialect."""
 
+    @property
+    def commits_at_once(self) -> int:
+        """How many sessions can usefully be committed at the same time."""
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other server processes may be at work on the same database."""
+
+    def layout(self, table: Table, columns: Sequence[str]) -> Layout:
+        """How this database keeps `columns` of a table."""
+
+    async def build(self, table: Table) -> None:
+        """Make the application table, or give it the columns that it lacks; may be repeated."""
+
+    async def is_current(self) -> bool:
+        """Whether the bookkeeping tables are those of this version."""
+
+    async def migrate(self) -> list[str]:
+        """Bring the bookkeeping tables up to this version; the names of the scripts that ran."""
+
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
         """The first row of a statement that needs no transaction, or None."""
 
     async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:
         """Run one statement as a transaction of its own; how many rows it changed."""
 
-    async def tidy(self) -> None:
-        """Do what the database puts off while it is busy; called when a session has ended."""
+    async def read(self, work: Work[_T]) -> _T:
+        """Do `work` in a transaction that reads one snapshot."""
 
-    def read(self) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that reads one snapshot."""
-
-    def write(self, *, durable: bool = True) -> AbstractAsyncContextManager[Transaction]:
-        """A transaction that may write; rolled back when the body raises.
+    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:
+        """Do `work` in a transaction that may write; rolled back when it raises.
 
         One that is not durable may be gone after a power cut, unless a durable one came later. It
         is for what a device sends or asks for again.
         """
+
+    async def tidy(self) -> None:
+        """Do what the database puts off while it is busy; called when a session has ended."""

@@ -12,12 +12,14 @@ from typing import Any, TypeVar
 
 import apsw
 
+from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, ServerBusy
+from syncsession_client.protocol.tables import Table
 
-from . import Dialect, Params
+from . import Dialect, Layout, Params, Work
+from .sqlite_layout import SqliteLayout
 
 _READERS = 4
-_VERSION = 1
 
 _T = TypeVar("_T")
 
@@ -30,6 +32,9 @@ class SqliteStore:
         ServerBusy: another process held the file's lock for longer than the busy timeout.
     """
 
+    commits_at_once = 1
+    is_shared = False
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.sql = Dialect("sqlite")
@@ -37,8 +42,9 @@ class SqliteStore:
     async def __aenter__(self) -> "SqliteStore":
         async with AsyncExitStack() as stack:
             self._writer = await stack.enter_async_context(_Lane(self.path, self.sql, writes=True))
-            await self._create_schema()
             self._writing = asyncio.Lock()
+            if await self._version() == 0:
+                await self.migrate()
             self._readers: asyncio.LifoQueue[_Lane] = asyncio.LifoQueue()
             for _ in range(_READERS):
                 lane = await stack.enter_async_context(_Lane(self.path, self.sql, writes=False))
@@ -49,23 +55,19 @@ class SqliteStore:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator["_Lane"]:
-        """One snapshot, on a connection that nobody else uses meanwhile."""
-        lane = await self._readers.get()
-        try:
-            async with lane.transaction(self.sql.connection.begin_read):
-                yield lane
-        finally:
-            self._readers.put_nowait(lane)
+    def layout(self, table: Table, columns: Sequence[str]) -> SqliteLayout:
+        """How this database keeps `columns` of a table."""
+        return SqliteLayout(table, columns)
+
+    async def read(self, work: Work[_T]) -> _T:
+        """Do `work` in one snapshot, on a connection that nobody else uses meanwhile."""
+        async with self._reader() as lane, lane.transaction(self.sql.connection.begin_read):
+            return await work(lane)
 
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
         """The first row of a statement that needs no transaction, or None."""
-        lane = await self._readers.get()
-        try:
+        async with self._reader() as lane:
             return await lane.first(sql, params)
-        finally:
-            self._readers.put_nowait(lane)
 
     async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:
         """Run one statement as a transaction of its own; how many rows it changed."""
@@ -73,33 +75,89 @@ class SqliteStore:
             await self._writer.be_durable(durable)
             return await self._writer.run(sql, params)
 
-    @asynccontextmanager
-    async def write(self, *, durable: bool = True) -> AsyncIterator["_Lane"]:
-        """The one write transaction that SQLite allows at a time."""
+    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:
+        """Do `work` in the one write transaction that SQLite allows at a time."""
         async with self._writing:
             await self._writer.be_durable(durable)
             async with self._writer.transaction(self.sql.connection.begin_write):
-                yield self._writer
+                return await work(self._writer)
 
     async def tidy(self) -> None:
         """Copy what is committed from the write-ahead log into the file, beside other work."""
+        async with self._reader() as lane:
+            await lane.run(self.sql.connection.checkpoint, {})
+
+    async def build(self, table: Table) -> None:
+        """Make the application table, or give it the columns that it lacks; may be repeated."""
+        t = self.layout(table, table.wire_columns).names["t"]
+        sql = self.sql.build
+
+        async def work(lane: "_Lane") -> None:
+            await lane.run(sql.create_table(t=t), {})
+            await lane.run(sql.create_session_index(t=t), {})
+            here = {name for (name,) in await lane.all(sql.columns_here(), {"name": t.name})}
+            for column in t.columns:
+                if column.name not in here:
+                    await lane.run(sql.add_column(t=t, column=column), {})
+
+        await self.write(work)
+
+    async def is_current(self) -> bool:
+        """Whether the bookkeeping tables are those of this version."""
+        return await self._version() == len(self.sql.migrations)
+
+    async def migrate(self) -> list[str]:
+        """Bring the bookkeeping tables up to this version; the names of the scripts that ran.
+
+        Raises:
+            NotADatabase: a newer version has been here.
+        """
+
+        async def work(lane: "_Lane") -> list[str]:
+            missing = self.sql.migrations[await self._version() :]
+            for script in missing:
+                for name in script:
+                    await lane.run(getattr(script, name), {})
+            await lane.run(self.sql.connection.write_version, {})
+            return [script.name for script in missing]
+
+        return await self.write(work)
+
+    async def _version(self) -> int:
+        found = await self._writer.first(self.sql.connection.read_version, {})
+        version = found[0] if found else 0
+        if version > len(self.sql.migrations):
+            raise NotADatabase(
+                f"{self.path} was made by a newer syncsession-server; run that version"
+            )
+        return int(version)
+
+    @asynccontextmanager
+    async def _reader(self) -> AsyncIterator["_Lane"]:
         lane = await self._readers.get()
         try:
-            await lane.run(self.sql.connection.checkpoint, {})
+            yield lane
         finally:
             self._readers.put_nowait(lane)
 
-    async def _create_schema(self) -> None:
-        connection = self.sql.connection
-        async with self._writer.transaction(connection.begin_write):
-            found = await self._writer.first(connection.read_version, {})
-            if found is not None and found[0] > _VERSION:
-                raise NotADatabase(
-                    f"{self.path} was made by a newer syncsession-server; run that version"
-                )
-            for name in self.sql.schema:
-                await self._writer.run(getattr(self.sql.schema, name), {})
-            await self._writer.run(connection.write_version, {})
+
+class _Staged:
+    """The temporary table of the connection that writes."""
+
+    def __init__(self, lane: "_Lane", sql: Dialect, layout: Layout) -> None:
+        self._lane, self._sql, self.names = lane, sql.staged, layout.names
+        self._sizes = {"keys": len(self.names["key"]), "columns": len(self.names["columns"])}
+
+    async def open(self) -> "_Staged":
+        await self.clear()
+        await self._lane.run(self._sql.create_staging(**self._sizes), {})
+        return self
+
+    async def add(self, rows: list[Row]) -> None:
+        await self._lane.run_many(self._sql.stage(**self._sizes), rows)
+
+    async def clear(self) -> None:
+        await self._lane.run(self._sql.drop_staging(), {})
 
 
 class _Lane:
@@ -108,7 +166,7 @@ class _Lane:
     def __init__(self, path: Path, sql: Dialect, *, writes: bool) -> None:
         self._path = path
         self._writes = writes
-        self._sql = sql.connection
+        self._dialect, self._sql = sql, sql.connection
         self._durable = True
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="sqlite")
 
@@ -161,6 +219,9 @@ class _Lane:
                 yield taken
         finally:
             await self._call(cursor.close)
+
+    async def stage(self, layout: Layout, _: Params, count_rows: int) -> _Staged:  # noqa: ARG002
+        return await _Staged(self, self._dialect, layout).open()
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         try:

@@ -27,7 +27,8 @@ PRAGMA cache_size = -4096;
 PRAGMA user_version;
 
 -- name: write_version
-PRAGMA user_version = 1;
+-- The number of the newest script in migrations/.
+PRAGMA user_version = 2;
 
 -- name: begin_write
 BEGIN IMMEDIATE;

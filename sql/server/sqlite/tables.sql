@@ -1,14 +1,32 @@
 -- The registry: which application tables there are, and which a tenant has.
+--
+-- Twins: the same names and parameters in each dialect. :name is a table's name in lower case.
 
 -- name: find
-SELECT t.definition
+-- Returns (definition, built).
+SELECT t.definition, t.built
   FROM sync_table AS t
  WHERE t.name = :name;
 
--- name: put
-INSERT INTO sync_table (name, definition)
-VALUES (:name, :definition)
-ON CONFLICT (name) DO UPDATE SET definition = excluded.definition;
+-- name: add
+-- One of two that describe a table at the same time changes a row.
+INSERT INTO sync_table (name, definition, built)
+VALUES (:name, :definition, '')
+ON CONFLICT (name) DO NOTHING;
+
+-- name: widen
+-- Only from the definition that was read.
+UPDATE sync_table
+   SET definition = :definition
+ WHERE name = :name
+   AND definition = :known;
+
+-- name: set_built
+-- The real table has what its definition says, if that is still the same.
+UPDATE sync_table
+   SET built = :definition
+ WHERE name = :name
+   AND definition = :definition;
 
 -- name: find_tenant_table
 -- Other tenants' columns are none of its business. Returns (known, definition, introduced).
@@ -24,9 +42,16 @@ SELECT t.definition
  WHERE t.tenant_id = :tenant_id
  ORDER BY t.position, t.name;
 
--- name: put_tenant_table
+-- name: add_tenant_table
 INSERT INTO sync_tenant_table (tenant_id, name, position, definition, known, introduced)
 VALUES (:tenant_id, :name, :position, :definition, :known, :introduced)
-ON CONFLICT (tenant_id, name) DO UPDATE
-   SET position = excluded.position, definition = excluded.definition, known = excluded.known,
-       introduced = excluded.introduced;
+ON CONFLICT (tenant_id, name) DO NOTHING;
+
+-- name: put_tenant_table
+-- Only over what was read.
+UPDATE sync_tenant_table
+   SET position = :position, definition = :definition, known = :known, introduced = :introduced
+ WHERE tenant_id = :tenant_id
+   AND name = :name
+   AND known = :known_before
+   AND introduced = :introduced_before;

@@ -1,4 +1,6 @@
--- Tenants, their tokens and devices. Times are parameters.
+-- Tenants, their tokens and devices.
+--
+-- Twins: the same names and parameters in each dialect. Times are parameters.
 
 -- name: add_tenant
 INSERT INTO sync_tenant (tenant_id, created_at_utc)
@@ -7,7 +9,8 @@ ON CONFLICT (tenant_id) DO NOTHING;
 
 -- name: add_token
 INSERT INTO sync_token (token_hash, tenant_id, user_id, scopes, created_at_utc)
-VALUES (:token_hash, :tenant_id, :user_id, :scopes, :now);
+VALUES (:token_hash, :tenant_id, :user_id, :scopes, :now)
+ON CONFLICT (token_hash) DO NOTHING;
 
 -- name: find_token
 SELECT t.tenant_id, t.user_id, t.scopes

@@ -1,6 +1,5 @@
--- The bookkeeping tables, whole; every statement may run again.
---
--- Application tables are made by tables.sql.j2 as devices describe them.
+-- The bookkeeping tables, as they began. Application tables are made by rows.sql.j2, as devices
+-- describe them.
 
 -- name: create_tenant
 -- last_number: the newest session number given out; numbers are dense per tenant.

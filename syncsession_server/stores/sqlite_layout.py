@@ -1,0 +1,90 @@
+"""How the embedded store keeps application tables: as the devices do. No I/O."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
+
+from ..tables import column_name, table_name
+
+_TYPES: Mapping[Affinity, str] = {
+    "integer": "INTEGER",
+    "real": "REAL",
+    "text": "TEXT",
+    "blob": "BLOB",
+    "numeric": "NUMERIC",
+}
+
+
+@dataclass(frozen=True)
+class SqliteColumn:
+    """A column as the SQL templates need it."""
+
+    name: str
+    type: str
+    collation: str = "BINARY"
+
+
+@dataclass(frozen=True)
+class SqliteTable:
+    """An application table on the server, as the SQL templates need it."""
+
+    table: Table
+
+    @property
+    def name(self) -> str:
+        return table_name(self.table.name)
+
+    @property
+    def session_index(self) -> str:
+        return f"ix_sync_{self.name}"
+
+    @property
+    def key(self) -> tuple[SqliteColumn, ...]:
+        """What identifies a row for everyone."""
+        if self.table.key_kind == "local":
+            return (SqliteColumn(ROW_ID, "BLOB"),)
+        by_name = {c.name: c for c in self.table.columns}
+        return tuple(_column(by_name[name]) for name in self.table.key)
+
+    @property
+    def key_names(self) -> tuple[str, ...]:
+        return tuple(c.name for c in self.key)
+
+    @property
+    def collated_key(self) -> tuple[str, ...]:
+        """Key columns where values that differ can be equal: 'a' and 'A', or 1 and 1.0."""
+        if self.table.key_kind == "local":
+            return ()
+        return tuple(c.name for c in self.key if c.collation != "BINARY" or c.type == "BLOB")
+
+    @property
+    def columns(self) -> tuple[SqliteColumn, ...]:
+        """The other columns; of a table with local keys the first is the hint."""
+        by_name = {c.name: c for c in self.table.columns}
+        return tuple(_column(by_name[name]) for name in self.table.wire_columns)
+
+
+@dataclass(frozen=True)
+class SqliteLayout:
+    """A table and those of its columns that a batch carries: every value stays what it is."""
+
+    table: Table
+    columns: Sequence[str]
+
+    @property
+    def names(self) -> dict[str, Any]:
+        t = SqliteTable(self.table)
+        return {"t": t, "key": t.key_names, "columns": tuple(map(column_name, self.columns))}
+
+    def encode(self, rows: list[Row]) -> list[Row]:
+        return rows
+
+    def decode(self, rows: list[Row]) -> list[Row]:
+        return rows
+
+
+def _column(column: Column) -> SqliteColumn:
+    return SqliteColumn(column_name(column.name), _TYPES[column.affinity], column.collation)
