@@ -29,6 +29,18 @@ _ROUTES_END = "<!-- end of routes -->"
 
 _TYPES = {"float": "number"}
 
+_DATABASE_QUERY = (
+    ("`unix_socket`", "The socket to connect to, in place of host and port."),
+    (
+        "`tls`",
+        "`off`; `required`: encrypted, whoever answers; `verify-full`: encrypted, and the "
+        "certificate is checked, with the host's name in it. Without it: `verify-full` where there "
+        "is a `tls_ca`, else `off`.",
+    ),
+    ("`tls_ca`", "File with the authorities to trust; else those of the system."),
+    ("`tls_cert`, `tls_key`", "Files with the server's own certificate and key, both or none."),
+)
+
 
 def pages() -> dict[Path, str]:
     """What every generated file should hold, by path."""
@@ -150,15 +162,27 @@ def _default(value: Any) -> str:
 
 
 def _settings_page() -> str:
-    server = ((f"`{f}`", f"`{v}`", f"`{d}`", h) for f, v, h, d in described())
+    server = (
+        (f"`{s.flag}`", f"`{s.variable}`", f"`{s.default}`", s.allowed, s.help) for s in described()
+    )
     return _page(
         _GENERATED,
         "# Settings",
         "A flag beats the environment, and the environment beats the default. Settings are "
-        "read once, when a program starts.",
+        "read once, when a program starts. Where some are of no use, a command tells all of them "
+        "in one message, and ends with exit code 2.",
         "## The server",
         "Flags of `syncsession-server run`. `token create` takes `--database` too.",
-        _table(("flag", "environment", "default", "meaning"), server),
+        _table(("flag", "environment", "default", "allowed", "meaning"), server),
+        "## The database URL",
+        "`sqlite:///path` names a file: three slashes before a relative path, four before an "
+        "absolute one. One process serves it.",
+        "`mysql://user:password@host:3306/name`, or `mariadb://` with the same meaning, names a"
+        " database. The port may be left out. Inside a part, `@ : / ? # %` are percent-encoded."
+        " Put the URL into the environment rather than the flag, so that the password does not "
+        "stand in the list of processes; no log and no message shows it. After a `?`, joined "
+        "with `&`:",
+        _table(("parameter", "meaning"), _DATABASE_QUERY),
         "## The client",
         "The token has no flag, so that it does not stand in the list of processes: it is in "
         "`SYNCSESSION_TOKEN`, or in a file that `--token-file` names. The file beats the "

@@ -13,7 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from . import setup
-from .engine import BATCH_ROWS, Synced, SyncEngine, clone_database
+from .engine import (
+    BATCH_ROWS,
+    MOST_BATCH_ROWS,
+    PUSH_STATUS_TIMEOUT,
+    Synced,
+    SyncEngine,
+    clone_database,
+)
 from .identity import Choices
 from .progress import Progress, Report, silent
 from .protocol.commands import Cli
@@ -39,12 +46,22 @@ _TOKEN_FILE = click.option(
 )
 _BATCH_ROWS = click.option(
     "--batch-rows",
-    type=click.IntRange(1, 10_000),
+    type=click.IntRange(1, MOST_BATCH_ROWS),
     default=BATCH_ROWS,
     envvar="SYNCSESSION_BATCH_ROWS",
     show_default=True,
     show_envvar=True,
     help="Rows in a batch.",
+)
+_PUSH_STATUS_TIMEOUT = click.option(
+    "--push-status-timeout",
+    type=click.FloatRange(0, 86_400, min_open=True),
+    metavar="SECONDS",
+    default=PUSH_STATUS_TIMEOUT,
+    envvar="SYNCSESSION_PUSH_STATUS_TIMEOUT",
+    show_default=True,
+    show_envvar=True,
+    help="How long a push waits for the server to commit it; the next sync waits again.",
 )
 _MASS_DELETE = click.option(
     "--allow-mass-delete",
@@ -54,7 +71,11 @@ _MASS_DELETE = click.option(
 
 
 def _sync_options(command: _F) -> _F:
-    for option in reversed((_DATABASE, _SERVER, _TOKEN_FILE, _BATCH_ROWS, _MASS_DELETE, _JSON)):
+    options = (
+        *(_DATABASE, _SERVER, _TOKEN_FILE),
+        *(_BATCH_ROWS, _PUSH_STATUS_TIMEOUT, _MASS_DELETE, _JSON),
+    )
+    for option in reversed(options):
         command = option(command)
     return command
 
@@ -262,6 +283,7 @@ def _sync(
     server: str | None,
     token_file: Path | None,
     batch_rows: int,
+    push_status_timeout: float,
     allow_mass_delete: bool,
     as_json: bool,
 ) -> None:
@@ -272,6 +294,7 @@ def _sync(
             token=_token(token_file),
             server=server,
             batch_rows=batch_rows,
+            push_status_timeout=push_status_timeout,
             allow_mass_delete=allow_mass_delete,
             report=report,
         ) as engine,

@@ -51,6 +51,11 @@ _SEAL_ANEW = (
 BATCH_ROWS = 1000
 """Rows in a batch, unless the caller says otherwise."""
 
+MOST_BATCH_ROWS = 10_000
+
+PUSH_STATUS_TIMEOUT = 300.0
+"""Seconds that a push waits for the outcome of its session, unless the caller says otherwise."""
+
 
 @dataclass(frozen=True)
 class Synced:
@@ -70,6 +75,10 @@ class SyncEngine:
         with SyncEngine(Path("app.db"), token=token) as engine:
             print(engine.synchronize().pulled.rows)
 
+    `batch_rows` is 1 to 10,000. `push_status_timeout` is how many seconds a push waits for the
+    outcome of its session once the server has all of it; then StillCommitting is raised, and the
+    next sync waits again.
+
     Raises, from every method:
         TryLater: the server or the file cannot be had now; the same call may succeed later.
         SyncError: anything else that is the matter; see docs/reference/errors.md.
@@ -82,16 +91,22 @@ class SyncEngine:
         token: str,
         server: str | None = None,
         batch_rows: int = BATCH_ROWS,
+        push_status_timeout: float = PUSH_STATUS_TIMEOUT,
         allow_mass_delete: bool = False,
         report: Report = silent,
         cancellation: Cancellation | None = None,
         is_disposable: bool = False,
     ) -> None:
+        if not 1 <= batch_rows <= MOST_BATCH_ROWS:
+            raise ValueError(f"batch_rows is {batch_rows}: use 1 to {MOST_BATCH_ROWS}")
+        if not push_status_timeout > 0:
+            raise ValueError(f"push_status_timeout is {push_status_timeout}: use more than 0")
         self._is_disposable = is_disposable
         self._database = database
         self._token = token
         self._server = server
         self._batch_rows = batch_rows
+        self._push_status_timeout = push_status_timeout
         self._allow_mass_delete = allow_mass_delete
         self._report = report
         self._cancellation = cancellation or Cancellation()
@@ -216,6 +231,7 @@ class SyncEngine:
                     self._transport,
                     outgoing,
                     check_tenant=self._check_tenant,
+                    status_timeout=self._push_status_timeout,
                     report=self._report,
                     cancellation=self._cancellation,
                 )

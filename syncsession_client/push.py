@@ -1,5 +1,6 @@
 """Pushing: seal what is dirty, send it, see it committed, clear the marks."""
 
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from .identity import SyncTable
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Progress, Report
 from .protocol import batches, bodies
-from .protocol.errors import SessionExpired, SessionFailed
+from .protocol.errors import SessionExpired, SessionFailed, StillCommitting
 from .protocol.session_set import SessionSet
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -66,6 +67,7 @@ def send(
     outgoing: Outgoing,
     *,
     check_tenant: Callable[[str], None],
+    status_timeout: float,
     report: Report,
     cancellation: Cancellation,
 ) -> dict[str, Any]:
@@ -74,6 +76,7 @@ def send(
     Raises:
         SessionExpired: the server let the session go; seal again.
         SessionFailed: the server refused the session; nothing of it was applied.
+        StillCommitting: there is no outcome after `status_timeout` seconds; send again later.
     """
     tables = outbox.outgoing_tables()
     total = sum(rows for _, rows, _ in tables)
@@ -83,13 +86,19 @@ def send(
         [{"name": name, "rows": rows, "batches": count} for name, rows, count in tables],
     )
     check_tenant(begun["tenant_id"])
-    status = begun
+    status, deadline = begun, time.monotonic() + status_timeout
     if begun["status"] in ("open", "staged"):
         _send_batches(outbox, transport, outgoing, begun, total, report, cancellation)
         cancellation.check()
         report(Progress("push_waiting", done_rows=total, total_rows=total))
+        deadline = time.monotonic() + status_timeout
         status = transport.commit_push(outgoing.session_id)
     while status["status"] in ("queued", "processing"):
+        if time.monotonic() >= deadline:
+            raise StillCommitting(
+                f"{transport.server} has all of the push, and has not committed it in "
+                f"{status_timeout:g} seconds: sync again, and it is waited for again"
+            )
         report(Progress("push_waiting", done_rows=total, total_rows=total))
         status = transport.push_status(outgoing.session_id)
     _check_outcome(status)

@@ -3,9 +3,13 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import suppress
+from pathlib import Path
 
 from aiohttp import web
 
+from syncsession_client.protocol.errors import InvalidSetting
+
+from .databases import MysqlUrl
 from .handlers import pull, push, system, tables
 from .jobs import Committer
 from .keys import COMMITTER, SETTINGS, STORE
@@ -38,9 +42,21 @@ def create_app(settings: Settings) -> web.Application:
     return app
 
 
+def open_store(settings: Settings) -> SqliteStore:
+    """The store that the settings name. Open it by `async with`.
+
+    Raises:
+        InvalidSetting: the database is of a kind that there is no store for.
+    """
+    url = settings.database_url()
+    if isinstance(url, MysqlUrl):
+        raise InvalidSetting(f"{url.label} cannot hold the rows yet: use --database sqlite:///path")
+    return SqliteStore(Path(url.path))
+
+
 async def _store(app: web.Application) -> AsyncIterator[None]:
     """Hold the store from start-up until the last request is done."""
-    async with SqliteStore(app[SETTINGS].database_path()) as store:
+    async with open_store(app[SETTINGS]) as store:
         app[STORE] = store
         yield
 

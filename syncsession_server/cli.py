@@ -9,37 +9,56 @@ from typing import Any, TypeVar
 
 import click
 from aiohttp import web
+from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
 from syncsession_client.protocol.errors import InvalidSetting
 
-from .app import create_app
-from .settings import Settings, described
-from .stores.sqlite import SqliteStore
+from .app import create_app, open_store
+from .settings import Described, Settings, described, read
 from .tenants import SCOPES, create_token
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
+class _RawFlag(click.types.BoolParamType):
+    """A flag that takes what the environment holds as it is: `settings.read` tells all faults."""
+
+    def convert(self, value: Any, *_: Any) -> Any:
+        return value
+
+
 def setting_options(*names: str) -> Callable[[_F], _F]:
-    """The flags of the named settings; of all when none is named."""
+    """The flags of the named settings; of all when none is named. They give texts, unchecked."""
 
     def decorate(command: _F) -> _F:
-        for flag, variable, text, default in reversed(described()):
-            if names and flag.removeprefix("--") not in names:
-                continue
-            option = click.option(
-                flag,
-                envvar=variable,
-                default=default,
-                help=text,
-                show_default=True,
-                show_envvar=True,
-            )
-            command = option(command)
+        for each in reversed(described()):
+            if not names or each.name in names:
+                command = _option(each)(command)
         return command
 
     return decorate
+
+
+def _option(each: Described) -> Callable[[_F], _F]:
+    limits = f" Allowed: {each.allowed}." if isinstance(each.check, validate.Range) else ""
+    return click.option(
+        each.flag,
+        envvar=each.variable,
+        default=each.default,
+        is_flag=each.is_flag,
+        type=_RawFlag() if each.is_flag else str,
+        metavar=None if each.is_flag else _metavar(each),
+        help=each.help + limits,
+        show_default=True,
+        show_envvar=True,
+    )
+
+
+def _metavar(each: Described) -> str:
+    if isinstance(each.check, validate.OneOf):
+        return "|".join(each.check.choices)
+    return {int: "INTEGER", float: "NUMBER"}.get(type(each.default), "TEXT")
 
 
 @click.group(cls=Cli)
@@ -58,7 +77,7 @@ def run(**values: Any) -> None:
         syncsession-server run --port 8484
     """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(Settings(**values)))
+    asyncio.run(_serve(read(values)))
 
 
 @main.group()
@@ -87,7 +106,7 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
     Example:
         syncsession-server token create --tenant acme --user alice
     """
-    made = asyncio.run(_create_token(Settings(database=database), tenant, user, scopes))
+    made = asyncio.run(_create_token(read({"database": database}), tenant, user, scopes))
     if as_json:
         made = json.dumps(
             {"token": made, "tenant_id": tenant, "user_id": user, "scopes": sorted(scopes)}
@@ -96,7 +115,7 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
 
 
 async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
-    async with SqliteStore(settings.database_path()) as store:
+    async with open_store(settings) as store:
         return await create_token(store, tenant=tenant, user=user, scopes=frozenset(scopes))
 
 
@@ -114,7 +133,7 @@ async def _serve(settings: Settings) -> None:
         port = runner.addresses[0][1]
         click.echo(
             f"syncsession-server is ready on http://{settings.host}:{port} "
-            f"(database {settings.database_path()})",
+            f"(database {settings.database_url().label})",
             err=True,
         )
         await stop.wait()

@@ -9,7 +9,8 @@
     │   ├── SessionState ── SessionExpired  SessionFailed
     │   └── ReseedRequired
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   └── ServerUnreachable  ServerBusy  DatabaseLocked  SidecarDamaged
+    │   ├── ServerUnreachable  ServerBusy  StillCommitting
+    │   └── DatabaseLocked  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -163,6 +164,12 @@ class ServerBusy(TryLater):
     """The server cannot take the request now."""
 
     code = "server_busy"
+
+
+class StillCommitting(TryLater):
+    """The server has all of a push, and had not committed it when the wait for that ended."""
+
+    code = "still_committing"
 
 
 class DatabaseLocked(TryLater):

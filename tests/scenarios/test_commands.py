@@ -383,6 +383,15 @@ def test_a_row_modified_by_somebody_else_needs_a_token_that_may_act_for_others(n
     assert table == [("bob",)]
 
 
+@pytest.mark.parametrize("variable", ["SYNCSESSION_PUSH_STATUS_TIMEOUT", "SYNCSESSION_BATCH_ROWS"])
+def test_a_client_setting_out_of_its_range_is_wrong_usage(notes, variable):
+    notes.ok("client", "init", "notes.db")
+    done = notes.run("client", "push", "notes.db", **{variable: "0"})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "0 is not in the range" in done.stderr
+    assert "1 row pushed" in notes.ok("client", "push", "notes.db", **{variable: "7"})
+
+
 def test_a_clone_does_not_touch_a_file_that_is_there(notes):
     same = unchanged(notes.directory / "notes.db")
     fails(notes, "client", "clone", "notes.db", code=1, line="Error: notes.db is there already.*")

@@ -7,8 +7,9 @@ import threading
 import uuid
 
 import pytest
-from support import SECONDS, Device, World, everyone_syncs
+from support import SECONDS, Device, World, everyone_syncs, serving
 
+from syncsession_client.engine import SyncEngine
 from syncsession_client.progress import Cancellation, Cancelled, Progress
 from syncsession_client.protocol import bodies
 from syncsession_client.protocol.batches import Batch, encode
@@ -16,13 +17,15 @@ from syncsession_client.protocol.errors import (
     SchemaContradiction,
     ServerUnreachable,
     SessionState,
+    StillCommitting,
 )
 from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import to_json
 from syncsession_client.push import Pushed
 from syncsession_client.store import DeviceStore
 from syncsession_client.transport import Transport
-from syncsession_server import commit
+from syncsession_server import commit, jobs
+from syncsession_server.settings import Settings
 
 NOTE = "CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT)"
 
@@ -285,6 +288,41 @@ def test_a_push_whose_answer_was_lost_is_seen_through_by_the_next_sync(world, mo
     assert a.sync().pushed == Pushed(1, 1)
     assert a.dirty("note") == []
     assert statuses(world) == ["committed"]
+
+
+def test_a_push_waits_for_its_outcome_as_long_as_it_may_and_the_next_sync_waits_again(
+    tmp_path, monkeypatch
+):
+    commit_session = jobs.commit_session
+    may_commit = threading.Event()
+
+    async def held(*args):
+        await asyncio.to_thread(may_commit.wait, SECONDS)
+        return await commit_session(*args)
+
+    monkeypatch.setattr(jobs, "commit_session", held)
+    database = f"sqlite:///{tmp_path / 'server.db'}"
+    with serving(Settings(database=database, status_wait_seconds=0.1)) as server:
+        world = World(server, tmp_path)
+        a = world.device("a.db", NOTE)
+        put(a, "x")
+        try:
+            with pytest.raises(StillCommitting, match=r"not committed it in 0\.3 seconds"):
+                a.push(push_status_timeout=0.3)
+            assert statuses(world) == ["queued"]
+            assert a.dirty("note") == [("x",)]
+        finally:
+            may_commit.set()
+        assert a.push().pushed == Pushed(1, 1)
+        assert statuses(world) == ["committed"]
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"batch_rows": 0}, {"batch_rows": 10_001}, {"push_status_timeout": 0.0}]
+)
+def test_an_engine_refuses_sizes_and_times_of_no_use(tmp_path, wrong):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is "):
+        SyncEngine(tmp_path / "a.db", token="t", **wrong)
 
 
 def test_a_session_that_the_server_cannot_apply_fails_and_the_next_one_is_committed(
