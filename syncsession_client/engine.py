@@ -286,7 +286,7 @@ class SyncEngine:
         except Unappliable:
             self._outbox.drop_incoming()  # the next pull may bring what stood in its way
             raise
-        if begun.answer.batches:
+        if begun.answer.is_held:
             self._outbox.drop_incoming()
             with suppress(TryLater):  # the rows are here; the server forgets its copy later
                 self._transport.complete_pull(begun.pull_id)

@@ -16,11 +16,12 @@ from .transport import Transport
 
 
 class PulledBatch(msgspec.Struct, frozen=True):
-    """One batch that the server holds for this pull."""
+    """One batch of this pull. `payload` is None where the server holds it, to be asked for."""
 
     number: int
     table: str
     rows: int
+    payload: bytes | None = None
 
 
 class PullAnswer(msgspec.Struct, frozen=True):
@@ -28,11 +29,18 @@ class PullAnswer(msgspec.Struct, frozen=True):
 
     `sessions` are the numbers that had ended at the moment of the pull's snapshot, all of them:
     committed ones, whose rows the batches hold, and failed or expired ones, which have none.
+    `encoding` is that of the batches which are here already.
     """
 
     tenant_id: str
     sessions: list[list[int]]
     batches: list[PulledBatch]
+    encoding: str = "identity"
+
+    @property
+    def is_held(self) -> bool:
+        """Whether the server holds the batches until it is told that they are here."""
+        return any(batch.payload is None for batch in self.batches)
 
     @property
     def settled(self) -> SessionSet:
@@ -64,12 +72,12 @@ def request(tables: Sequence[SyncTable], processed: dict[str, SessionSet]) -> by
 def begin(
     outbox: Outbox, transport: Transport, device_id: str, text: bytes, *, report: Report
 ) -> Download:
-    """Begin a pull; where it has rows, the outbox keeps it until it is applied."""
+    """Begin a pull; where the server holds rows for it, the outbox keeps it until it is applied."""
     report(Progress("pull_begin"))
     pull_id = str(uuid.uuid4())
     answered = transport.begin_pull(pull_id, text)
     answer = msgspec.json.decode(answered, type=PullAnswer)
-    if answer.batches:
+    if answer.is_held:
         outbox.begin_incoming(pull_id, device_id.encode() + text, answered)
     return Download(pull_id, answer)
 
@@ -92,11 +100,17 @@ def under_way(outbox: Outbox, device_id: str, text: bytes) -> Download | None:
 def download(
     outbox: Outbox, transport: Transport, begun: Download, *, cancellation: Cancellation
 ) -> Generator[tuple[PulledBatch, Payload], None, None]:
-    """Every batch of the pull, in order: from the outbox, or downloaded and kept there first.
+    """Every batch of the pull, in order: from the answer, from the outbox, or downloaded and kept
+    there first.
 
     Raises:
         UnknownPull: the server has forgotten the pull; begin another.
     """
+    if not begun.answer.is_held:
+        for batch in begun.answer.batches:
+            cancellation.check()
+            yield batch, Payload(begun.answer.encoding, batch.payload or b"")
+        return
     here = set(outbox.incoming_numbers())
 
     def fetch(batch: PulledBatch) -> Payload | None:

@@ -5,8 +5,8 @@ Jinja2 template for statements that must name application tables and columns; wh
 first block (macros) belongs to every block. Values never enter a template, and identifiers only
 through the filter `q`.
 
-Parameters are `:name`, or `?` by position. A driver that wants `%(name)s` and `%s` gets them where a
-file is loaded with `pyformat=True`.
+Parameters are `:name`, or `?` by position. A driver that wants `%(name)s` and `%s` gets them where
+a file is loaded with `pyformat=True`.
 """
 
 import re

@@ -86,7 +86,7 @@ class Transport:
         return self._json("GET", f"/v1/push/{session_id}")
 
     def begin_pull(self, pull_id: str, text: bytes) -> bytes:
-        """Begin a pull: the JSON text of `{tenant_id, sessions, batches}`."""
+        """Begin a pull: the JSON text of `{tenant_id, sessions, batches, encoding}`."""
         return self._request("PUT", f"/v1/pull/{pull_id}", content=text).content
 
     def get_batch(self, pull_id: str, number: int) -> Payload:

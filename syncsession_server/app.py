@@ -7,16 +7,17 @@ from pathlib import Path
 
 from aiohttp import web
 
-from syncsession_client.protocol.errors import InvalidSetting
+from syncsession_client.protocol.errors import OutOfDate
 
+from .cleanup import Keeping
 from .databases import MysqlUrl
 from .handlers import pull, push, system, tables
-from .jobs import Committer
+from .jobs import Committer, Janitor
 from .keys import COMMITTER, SETTINGS, STORE
 from .middleware import MIDDLEWARES
 from .settings import Settings
+from .stores.mysql import MysqlStore
 from .stores.sqlite import SqliteStore
-from .tenants import now
 
 ROUTES = [
     web.get("/health", system.health),
@@ -32,44 +33,59 @@ ROUTES = [
     web.delete("/v1/pull/{pull_id}", pull.complete),
 ]
 
+_EVER = "9999"  # later than every time
+
 
 def create_app(settings: Settings) -> web.Application:
     """Build the application. Nothing is opened until it starts."""
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
-    app.cleanup_ctx.extend([_store, _committer])
+    app.cleanup_ctx.extend([_store, _jobs])
     app.add_routes(ROUTES)
     return app
 
 
-def open_store(settings: Settings) -> SqliteStore:
-    """The store that the settings name. Open it by `async with`.
-
-    Raises:
-        InvalidSetting: the database is of a kind that there is no store for.
-    """
+def open_store(settings: Settings) -> SqliteStore | MysqlStore:
+    """The store that the settings name. Open it by `async with`."""
     url = settings.database_url()
     if isinstance(url, MysqlUrl):
-        raise InvalidSetting(f"{url.label} cannot hold the rows yet: use --database sqlite:///path")
+        return MysqlStore(
+            url,
+            connections=settings.database_connections,
+            shared_rows=settings.push_shared_table_threshold,
+        )
     return SqliteStore(Path(url.path))
 
 
 async def _store(app: web.Application) -> AsyncIterator[None]:
     """Hold the store from start-up until the last request is done."""
-    async with open_store(app[SETTINGS]) as store:
+    settings = app[SETTINGS]
+    async with open_store(settings) as store:
+        if settings.migrate:
+            await store.migrate()
+        if not await store.is_current():
+            raise OutOfDate(
+                f"the schema of {settings.database_url().label} is older than this server: run "
+                "syncsession-server migrate with the same --database, or run with --migrate"
+            )
         app[STORE] = store
         yield
 
 
-async def _committer(app: web.Application) -> AsyncIterator[None]:
-    """Hold the committing job; what an earlier process left half-done is queued again."""
-    store = app[STORE]
-    async with store.write() as tx:
-        await tx.run(store.sql.sessions.requeue, {"now": now()})
-    committer = Committer(store, app[SETTINGS].queue_poll_interval_seconds)
-    app[COMMITTER] = committer
-    task = asyncio.create_task(committer.run())
+async def _jobs(app: web.Application) -> AsyncIterator[None]:
+    """Hold the jobs: they are cancelled, and waited for, before the store is closed."""
+    store, settings = app[STORE], app[SETTINGS]
+    if not store.is_shared:  # whatever is claimed was so by this server, before it was killed
+        await store.run(store.sql.sessions.requeue_abandoned, {"cutoff": _EVER})
+    keeping = Keeping(
+        settings.session_activity_timeout_minutes * 60, settings.session_retention_days
+    )
+    app[COMMITTER] = committer = Committer(store, settings.queue_poll_interval_seconds)
+    janitor = Janitor(store, keeping, settings.cleanup_interval_seconds)
+    tasks = [asyncio.create_task(job.run()) for job in (committer, janitor)]
     yield
-    task.cancel()
-    with suppress(asyncio.CancelledError):
-        await task
+    for task in tasks:
+        task.cancel()
+    for task in tasks:
+        with suppress(asyncio.CancelledError):
+            await task

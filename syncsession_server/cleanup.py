@@ -85,7 +85,7 @@ async def _purge(store: Store, tenant_id: str, first: int, last: int) -> None:
     tenant = {"tenant_id": tenant_id}
     for (definition,) in await _all(store, store.sql.tables.list_tenant_tables, tenant):
         table = msgspec.json.decode(definition, type=Table)
-        sql = store.sql.rows.delete_tombstones(**store.layout(table, ()).names)
+        sql = store.sql.rows.delete_tombstones(**store.layout(table, (), table).names)
         while await store.run(sql, tenant | {"first": first, "last": last}):
             pass
     while await store.run(store.sql.cleanup.delete_sessions, tenant | {"horizon": last}):

@@ -13,7 +13,7 @@ from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 
 from . import sessions
-from .registry import find_table
+from .registry import find_layout
 from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
 
@@ -83,7 +83,7 @@ async def _fail(store: Store, session: dict[str, Any], error: Exception) -> bool
 
 
 async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None:
-    """What a repetition finds committed was committed by the first attempt, whose answer was lost."""
+    """Where a repetition finds it committed, the first attempt did so, and its answer was lost."""
     found = await tx.first(store.sql.sessions.find, session)
     if found is None:
         raise _ClaimLost
@@ -101,18 +101,19 @@ async def _apply_rows(
     store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
 ) -> None:
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
-    shape: _Shape | None = None
+    current: tuple[_Shape, Layout, Staged] | None = None
     async for group in _staged(store, tx, session):
-        if shape != _shape(group[0]):
-            if shape is not None:
-                await _write(store, tx, staged, stamp)
-            shape = _shape(group[0])
+        shape = _shape(group[0])
+        if current is None or current[0] != shape:
+            if current is not None:
+                await _write(store, tx, current[2], stamp)
             name, columns = shape
-            layout = store.layout(await find_table(store, tx, stamp["tenant_id"], name), columns)
-            staged = await tx.stage(layout, stamp, counts[name])
+            _, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
+            current = (shape, layout, await tx.stage(layout, stamp, counts[name]))
+        _, layout, staged = current
         await staged.add(await asyncio.to_thread(_encode, layout, group))
-    if shape is not None:
-        await _write(store, tx, staged, stamp)
+    if current is not None:
+        await _write(store, tx, current[2], stamp)
 
 
 async def _staged(

@@ -18,7 +18,7 @@ from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import Table
 
 from . import sessions
-from .registry import find_table
+from .registry import find_layout
 from .stores import Layout, Store, Transaction
 from .tenants import ago, now
 
@@ -32,10 +32,14 @@ _INLINE_BYTES = 4 << 20  # packed batches that one answer may hold
 
 @dataclass(frozen=True)
 class PullRequest:
-    """What a device asks: tables, in its order, each with the sessions it has processed."""
+    """What a device asks: tables, in its order, each with the sessions it has processed.
+
+    `encoding` is what it would have batches packed with.
+    """
 
     pull_id: str
     device_id: str
+    encoding: str
     processed: tuple[tuple[str, SessionSet], ...]
 
 
@@ -110,13 +114,12 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
     answer = {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
     if not spool.is_kept:
         for listed, (_, payload) in zip(spool.listed, spool.waiting, strict=True):
-            listed["payload"] = base64.b64encode(payload).decode()
-        return json.dumps(answer | {"encoding": SPOOLED})
+            packed = repacked(payload, request.encoding)
+            listed["payload"] = base64.b64encode(packed).decode()
+        return json.dumps(answer | {"encoding": request.encoding})
     await spool.write(store)
     params = ours | {"device_id": request.device_id, "spool_id": spool.spool_id, "now": now()}
-    await store.run(
-        store.sql.pulls.add, params | {"answer": json.dumps(answer)}, durable=False
-    )
+    await store.run(store.sql.pulls.add, params | {"answer": json.dumps(answer)}, durable=False)
     first = await store.first(store.sql.pulls.find, ours)
     if first is None:
         raise UnknownPull(f"pull {request.pull_id} was ended meanwhile; begin another pull")
@@ -137,6 +140,13 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
     if alive_at_utc < ago(sessions.SIGN_OF_LIFE):
         await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
     return bytes(payload)
+
+
+def repacked(payload: bytes, encoding: str) -> bytes:
+    """A payload that was compressed as SPOOLED, in another encoding."""
+    if encoding == SPOOLED:
+        return payload
+    return bodies.compress(bodies.decompress(payload, SPOOLED, bodies.UNPACKED_LIMIT), encoding)
 
 
 async def complete(store: Store, tenant_id: str, pull_id: str) -> None:
@@ -178,8 +188,7 @@ async def _unseen(
         unseen = settled - processed
         if not unseen:
             continue
-        table = await find_table(store, tx, tenant_id, name)
-        layout = store.layout(table, table.wire_columns)
+        table, layout = await find_layout(store, tx, tenant_id, name)
         pack = _Packer(table, layout, batch_rows)
         for first, last in unseen.ranges:
             is_all = len(unseen.ranges) == 1 and first == 1

@@ -1,11 +1,13 @@
 """The registry of application tables: made as devices describe them, widened later."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from syncsession_client.protocol.errors import ServerBusy, UnknownTable
 from syncsession_client.protocol.tables import Table
 
-from .stores import Store, Transaction
+from .stores import Layout, Store, Transaction
 from .tables import check_description, check_targets, folded, merged, new_columns
 from .tenants import Caller
 
@@ -58,11 +60,35 @@ async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name
     Raises:
         UnknownTable: the tenant has none of that name.
     """
+    return (await _find(store, tx, tenant_id, name))[0]
+
+
+async def find_layout(
+    store: Store,
+    tx: Transaction,
+    tenant_id: str,
+    name: str,
+    columns: Sequence[str] | None = None,
+) -> tuple[Table, Layout]:
+    """A table of the tenant, and how `columns` of it are kept; all where none are given.
+
+    Raises:
+        UnknownTable: the tenant has none of that name.
+    """
+    table, whole = await _find(store, tx, tenant_id, name)
+    return table, store.layout(table, table.wire_columns if columns is None else columns, whole)
+
+
+async def _find(
+    store: Store, tx: Transaction | Store, tenant_id: str, name: str
+) -> tuple[Table, Table]:
+    """(the table as the tenant's devices have it, as the database has it)."""
     params = {"tenant_id": tenant_id, "name": folded(name)}
     row = await tx.first(store.sql.tables.find_tenant_table, params)
     if row is None:
         raise UnknownTable(f"tenant {tenant_id} has no table {name}; describe it first")
-    return msgspec.json.decode(row[0], type=Table)
+    known, _, _, whole = row
+    return msgspec.json.decode(known, type=Table), msgspec.json.decode(whole, type=Table)
 
 
 async def _define(store: Store, tx: Transaction, caller: Caller, table: Table) -> None:
@@ -86,8 +112,8 @@ async def _define(store: Store, tx: Transaction, caller: Caller, table: Table) -
 async def _build(store: Store, name: str) -> None:
     """Bring the real table up to its definition; whoever finds it behind does so.
 
-    Some databases commit each such change on its own, so a process may be killed in between: what is
-    there already is left alone, and the definition counts as built when all of it is.
+    Some databases commit each such change on its own, so a process may be killed in between: what
+    is there already is left alone, and the definition counts as built when all of it is.
     """
     sql = store.sql.tables
     for _ in range(_ATTEMPTS):

@@ -17,7 +17,7 @@ from syncsession_client.protocol.session_set import SessionSet
 ENDED = frozenset({"committed", "failed", "expired"})
 
 SIGN_OF_LIFE = 20.0
-"""Seconds between the signs of life that are written down, of a device or of a committing process."""
+"""Seconds between the signs of life that are written down, of a device or a committing process."""
 
 ABANDONED = 60.0
 """Seconds without one after which a session's process counts as gone, and another commits it.

@@ -13,7 +13,7 @@ from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
 from syncsession_client.protocol.tables import Column, Table
 
 _OUR_COLUMNS = re.compile(
-    r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|sync_session|sync_overflow|is_deleted|row_id)",
+    r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|is_deleted|row_id|sync_\w+)",
     re.IGNORECASE,
 )
 _OUR_TABLES = re.compile(r"(app_)*(sync_|_sync_|sqlite_|ix_).*", re.IGNORECASE | re.DOTALL)
@@ -26,6 +26,7 @@ _META_TYPES: tuple[set[type], ...] = (
     {str, type(None)},
     {int},
 )
+_MOST_META = 255
 _STORABLE = frozenset({type(None), int, float, str, bytes})
 
 
@@ -40,7 +41,7 @@ def table_name(name: str) -> str:
 
 
 def folded(name: str) -> str:
-    """The name in the form under which SQLite takes names for equal: ASCII letters in lower case."""
+    """The name with ASCII letters in lower case: equal for names that SQLite takes for equal."""
     return name.translate(_LOWER)
 
 
@@ -166,6 +167,7 @@ def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool
         all(map(_STORABLE.issuperset, types))
         and all(map(set.issuperset, _META_TYPES, types))
         and set(columns[3]) <= {0, 1}
+        and all(value is None or len(value) <= _MOST_META for value in {*columns[1], *columns[2]})
         and not any(type(None) in kinds for kinds in types[META:key_end])
         and (not is_local or (types[META] == {bytes} and set(map(len, columns[META])) == {16}))
         and all(map(_are_numbers, types, columns))
@@ -199,6 +201,8 @@ def _fault(row: Any, width: int, key_end: int, is_local: bool) -> str:
         return "its session or time has another type"
     if not isinstance(by, str | None):
         return "its user has another type"
+    if len(at or "") > _MOST_META or len(by or "") > _MOST_META:
+        return f"its time or user is longer than {_MOST_META} characters"
     if None in row[META:key_end]:
         return "its key holds NULL"
     if is_local and not (isinstance(row[META], bytes) and len(row[META]) == 16):

@@ -16,7 +16,8 @@
     │   ├── NotInitialized  AlreadyInitialized
     │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
     │   └── Unappliable  MassDelete
-    └── InvalidSetting          a flag or environment variable
+    ├── InvalidSetting          a flag or environment variable
+    └── OutOfDate               the server's own tables
 
 `code` crosses the wire and appears in the command line's messages; the classes are what an
 application catches. Reference: docs/reference/errors.md (generated).
@@ -143,7 +144,7 @@ class SessionFailed(SessionState):
 
 
 class ReseedRequired(RequestError):
-    """The device lacks sessions that the server has forgotten; only a full copy brings it in step."""
+    """The device lacks sessions that the server has forgotten; only a full copy is of use."""
 
     code, status = "reseed_required", 410
 
@@ -278,3 +279,9 @@ class InvalidSetting(SyncError):
     """A flag or environment variable that is needed and not there, or has a value of no use."""
 
     code, status = "invalid_setting", 400
+
+
+class OutOfDate(SyncError):
+    """The server's database has the tables of an older version; migrate it."""
+
+    code = "out_of_date"

@@ -1,5 +1,7 @@
 """Pull: begin one, serve its batches, forget it."""
 
+import asyncio
+
 from aiohttp import web
 
 from syncsession_client import protocol
@@ -26,6 +28,7 @@ async def begin(request: web.Request) -> web.Response:
         pulls.PullRequest(
             requests.path_id(request, "pull_id"),
             device_id,
+            _accepted(request),
             tuple((name, group["sessions"]) for group in groups for name in group["tables"]),
         ),
         pulls.Limits(settings.pull_batch_size, settings.pull_shared_table_threshold),
@@ -39,10 +42,8 @@ async def batch(request: web.Request) -> web.Response:
     caller.require("sync")
     pull_id, number = requests.path_id(request, "pull_id"), requests.batch_number(request)
     payload = await pulls.find_batch(request.app[STORE], caller.tenant_id, pull_id, number)
-    encoding = bodies.choose(request.headers.get("Accept-Encoding", ""))
-    if encoding != pulls.SPOOLED:
-        unpacked = bodies.decompress(payload, pulls.SPOOLED, bodies.UNPACKED_LIMIT)
-        payload = bodies.compress(unpacked, encoding)
+    encoding = _accepted(request)
+    payload = await asyncio.to_thread(pulls.repacked, payload, encoding)
     return web.Response(
         body=payload,
         headers={"Content-Type": protocol.BATCH_TYPE, "Content-Encoding": encoding},
@@ -56,3 +57,8 @@ async def complete(request: web.Request) -> web.Response:
     pull_id = requests.path_id(request, "pull_id")
     await pulls.complete(request.app[STORE], caller.tenant_id, pull_id)
     return web.Response(status=204)
+
+
+def _accepted(request: web.Request) -> str:
+    """The best encoding that the device unpacks."""
+    return bodies.choose(request.headers.get("Accept-Encoding", ""))

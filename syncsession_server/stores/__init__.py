@@ -4,7 +4,15 @@ A store gives transactions and the dialect's SQL; everything that is done with t
 elsewhere. Another database brings new files in sql/server/, the same names in each.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from typing import Any, Protocol, TypeVar
 
 from syncsession_client.protocol.batches import Row
@@ -39,7 +47,7 @@ class Dialect:
 
 
 class Layout(Protocol):
-    """A table, and those of its columns that a batch carries, as one kind of database keeps them."""
+    """A table, and those of its columns that a batch carries, as a kind of database keeps them."""
 
     @property
     def names(self) -> Mapping[str, Any]:
@@ -115,8 +123,8 @@ class Store(Protocol):
     def is_shared(self) -> bool:
         """Whether other server processes may be at work on the same database."""
 
-    def layout(self, table: Table, columns: Sequence[str]) -> Layout:
-        """How this database keeps `columns` of a table."""
+    def layout(self, table: Table, columns: Sequence[str], whole: Table, /) -> Layout:
+        """How this database keeps `columns` of a tenant's table, which as a whole is `whole`."""
 
     async def build(self, table: Table) -> None:
         """Make the application table, or give it the columns that it lacks; may be repeated."""

@@ -16,8 +16,8 @@ from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, ServerBusy
 from syncsession_client.protocol.tables import Table
 
-from . import Dialect, Layout, Params, Work
-from .sqlite_layout import SqliteLayout
+from . import Dialect, Layout, Params, Transaction, Work
+from .sqlite_layout import SqliteLayout, SqliteTable
 
 _READERS = 4
 
@@ -55,7 +55,7 @@ class SqliteStore:
     async def __aexit__(self, *_: object) -> None:
         await self._stack.aclose()
 
-    def layout(self, table: Table, columns: Sequence[str]) -> SqliteLayout:
+    def layout(self, table: Table, columns: Sequence[str], _whole: Table) -> SqliteLayout:
         """How this database keeps `columns` of a table."""
         return SqliteLayout(table, columns)
 
@@ -89,10 +89,10 @@ class SqliteStore:
 
     async def build(self, table: Table) -> None:
         """Make the application table, or give it the columns that it lacks; may be repeated."""
-        t = self.layout(table, table.wire_columns).names["t"]
+        t = SqliteTable(table)
         sql = self.sql.build
 
-        async def work(lane: "_Lane") -> None:
+        async def work(lane: Transaction) -> None:
             await lane.run(sql.create_table(t=t), {})
             await lane.run(sql.create_session_index(t=t), {})
             here = {name for (name,) in await lane.all(sql.columns_here(), {"name": t.name})}
@@ -113,7 +113,7 @@ class SqliteStore:
             NotADatabase: a newer version has been here.
         """
 
-        async def work(lane: "_Lane") -> list[str]:
+        async def work(lane: Transaction) -> list[str]:
             missing = self.sql.migrations[await self._version() :]
             for script in missing:
                 for name in script:

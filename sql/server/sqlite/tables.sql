@@ -29,9 +29,11 @@ UPDATE sync_table
    AND definition = :definition;
 
 -- name: find_tenant_table
--- Other tenants' columns are none of its business. Returns (known, definition, introduced).
-SELECT t.known, t.definition, t.introduced
+-- Returns (known, definition, introduced, definition of the real table). Other tenants' columns are none
+-- of its business, but tell what stands where.
+SELECT t.known, t.definition, t.introduced, w.definition
   FROM sync_tenant_table AS t
+  JOIN sync_table AS w ON w.name = t.name
  WHERE t.tenant_id = :tenant_id
    AND t.name = :name;
 

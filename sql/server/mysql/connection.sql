@@ -1,0 +1,79 @@
+-- What a connection to MySQL 8.0 or MariaDB 10.5 is set to, its transactions, and the version of the
+-- bookkeeping tables. This dialect's own.
+
+-- name: mode
+-- Double quotes for identifiers, as in the embedded store; a value that does not fit is an error.
+SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
+
+-- name: isolation
+-- Writers see what is committed, and lock no gaps; what must not change is guarded by its WHERE.
+SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
+
+-- name: patience
+-- Seconds to wait for a row's lock, and for a reader that is slow to take a large result.
+SET SESSION innodb_lock_wait_timeout = 10, net_write_timeout = 600;
+
+-- name: abilities
+-- Returns (version, whether LOAD DATA LOCAL is allowed, the largest packet).
+SELECT @@version, @@local_infile, @@max_allowed_packet;
+
+-- name: begin_write
+START TRANSACTION;
+
+-- name: isolate_read
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ;
+
+-- name: begin_read
+START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY;
+
+-- name: commit
+COMMIT;
+
+-- name: rollback
+ROLLBACK;
+
+-- name: create_schema_table
+-- version: the newest script in migrations/ that has run. One process at a time runs them.
+CREATE TABLE IF NOT EXISTS sync_schema (
+    id TINYINT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    worker_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
+    alive_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin
+) ENGINE = InnoDB;
+
+-- name: create_version
+INSERT INTO sync_schema (id, version)
+VALUES (1, 0)
+ON DUPLICATE KEY UPDATE id = id;
+
+-- name: schema_here
+SELECT count(*)
+  FROM information_schema.tables
+ WHERE table_schema = database()
+   AND table_name = 'sync_schema';
+
+-- name: read_version
+SELECT s.version
+  FROM sync_schema AS s
+ WHERE s.id = 1;
+
+-- name: claim_migration
+-- Of all processes that try, one changes a row.
+UPDATE sync_schema
+   SET worker_id = :worker_id, alive_at_utc = :now
+ WHERE id = 1
+   AND version = :version
+   AND (worker_id IS NULL OR alive_at_utc < :cutoff);
+
+-- name: advance
+UPDATE sync_schema
+   SET version = version + 1, alive_at_utc = :now
+ WHERE id = 1
+   AND version = :version
+   AND worker_id = :worker_id;
+
+-- name: release_migration
+UPDATE sync_schema
+   SET worker_id = NULL
+ WHERE id = 1
+   AND worker_id = :worker_id;

@@ -1,0 +1,492 @@
+"""The store for MySQL 8.0 and MariaDB 10.5 or later: several server processes may share one.
+
+What must happen once is claimed by an UPDATE whose row count decides. Deadlocks, lock timeouts and
+lost connections are met by doing the transaction again.
+"""
+
+import asyncio
+import ssl
+import time
+import uuid
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from contextlib import asynccontextmanager
+from itertools import count
+from operator import methodcaller
+from typing import Any, TypeVar
+
+import aiomysql
+import tenacity
+
+from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.errors import (
+    InvalidSetting,
+    OutOfDate,
+    ServerBusy,
+    SyncError,
+    TooLarge,
+)
+from syncsession_client.protocol.tables import Table
+
+from ..databases import MysqlUrl
+from ..tenants import ago, now
+from . import Dialect, Layout, Params, Work
+from .mysql_driver import Connection
+from .mysql_layout import MysqlLayout, MysqlTable, as_lines
+
+_CONNECT_SECONDS = 10.0
+_ACQUIRE_SECONDS = 30.0
+_STATEMENT_SECONDS = 1800.0
+_RETRY_SECONDS = 15.0
+_IDLE_SECONDS = 30.0  # after which a connection is asked whether it is still there
+_MIGRATION_SECONDS = 600.0
+_ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
+
+_PAGE_ROWS = 4000
+_PAGE_BYTES = 4 << 20
+_LOAD_ROWS = 100  # from which LOAD DATA is faster than an INSERT of many rows
+_LOADED_TOGETHER = 5000
+
+_AGAIN = frozenset(
+    {
+        1020,  # the row has changed since it was read (innodb_snapshot_isolation)
+        1205,  # lock wait timeout
+        1213,  # deadlock; in a cluster, a conflict with another node
+        1412,  # the table has changed since the snapshot
+    }
+)
+_LOST = frozenset(
+    {
+        *(1040, 1203, 1226),  # too many connections
+        *(1053, 1077, 1078, 1079, 1080),  # shutting down
+        *(1152, 1158, 1159, 1160, 1161, 1184, 1927),  # the connection was cut
+        *(1047, 3100),  # a cluster's node that is not ready
+        *(2002, 2003, 2006, 2013, 2014, 2055),  # no connection, or no more
+        *(1290, 1836),  # read-only, as while another server takes over
+        *(1021, 1041, 1114, 3185),  # no room on its disk, or in its memory
+    }
+)
+_DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
+_ALREADY = frozenset({1050, 1060, 1061})  # table, column, index: there
+_PACKET_TOO_LARGE = 1153
+
+_T = TypeVar("_T")
+
+
+class MysqlStore:
+    """Rows of all tenants in one database. Open it by `async with`.
+
+    A session of more than `shared_rows` rows is loaded in bulk into a table of its own.
+
+    Raises:
+        InvalidSetting: the database refuses the user, or is not there.
+        ServerBusy: it cannot be reached now, or its transactions fail again and again.
+    """
+
+    commits_at_once = 4
+    is_shared = True
+
+    def __init__(self, url: MysqlUrl, *, connections: int = 10, shared_rows: int = 10_000) -> None:
+        self.sql = Dialect("mysql", pyformat=True)
+        self.shared_rows = shared_rows
+        self._url = url
+        self._pool = _Pool(url, self.sql, max(connections, 2))
+        self._reading = asyncio.Semaphore(
+            max(connections // 2, 1)
+        )  # a pull reads, and writes beside
+
+    async def __aenter__(self) -> "MysqlStore":
+        found = await self.first(self.sql.connection.abilities, {})
+        assert found is not None  # noqa: S101  # a SELECT without FROM
+        version, may_load, self.most_packet = found
+        self.may_load = bool(may_load)
+        self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._pool.close()
+
+    def layout(self, table: Table, columns: Sequence[str], whole: Table) -> MysqlLayout:
+        """How this database keeps `columns` of a table."""
+        return MysqlLayout(table, columns, whole)
+
+    async def read(self, work: Work[_T]) -> _T:
+        """Do `work` in a transaction that reads one snapshot."""
+
+        async def once(connection: "_Session") -> _T:
+            await connection.run(self.sql.connection.isolate_read, {})
+            async with connection.transaction(self.sql.connection.begin_read):
+                return await work(connection)
+
+        async with self._reading:
+            return await self._again(once)
+
+    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:  # noqa: ARG002
+        """Do `work` in a transaction that may write; it is always durable."""
+
+        async def once(connection: "_Session") -> _T:
+            async with connection.transaction(self.sql.connection.begin_write):
+                return await work(connection)
+
+        return await self._again(once)
+
+    async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
+        """The first row of a statement that needs no transaction, or None."""
+        return await self._again(lambda c: c.first(sql, params))
+
+    async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:  # noqa: ARG002
+        """Run one statement as a transaction of its own; how many rows it changed."""
+        return await self._again(lambda c: c.run(sql, params))
+
+    async def tidy(self) -> None:
+        """Nothing: the database does what it puts off by itself."""
+
+    async def build(self, table: Table) -> None:
+        """Make the application table, or give it the columns that it lacks; may be repeated."""
+        t, sql = MysqlTable(table), self.sql.build
+
+        async def work(connection: "_Session") -> None:
+            for create in (sql.create_table, sql.create_staged):
+                await connection.run(create(t=t, collation=self._collation), {})
+            for name in (t.name, t.staged_name):
+                rows = await connection.all(sql.columns_here(), {"name": name})
+                here = {column for (column,) in rows}
+                for column in t.native:
+                    if column.name not in here:
+                        await connection.define(sql.add_column(name=name, column=column))
+
+        await self._again(work)
+
+    async def is_current(self) -> bool:
+        """Whether the bookkeeping tables are those of this version."""
+        return await self._version() == len(self.sql.migrations)
+
+    async def migrate(self) -> list[str]:
+        """Bring the bookkeeping tables up to this version; the names of the scripts that ran here.
+
+        Of several processes that do so at the same time one runs a script, and the others wait.
+
+        Raises:
+            OutOfDate: a newer version has been here.
+        """
+        sql = self.sql.connection
+        await self._again(lambda c: c.run(sql.create_schema_table, {}))
+        await self.run(sql.create_version, {})
+        ran, deadline = [], time.monotonic() + _MIGRATION_SECONDS
+        while (version := await self._version()) < len(self.sql.migrations):
+            script = self.sql.migrations[version]
+            if await self._run_script(version):
+                ran.append(script.name)
+            elif time.monotonic() > deadline:
+                raise ServerBusy(f"another process has been migrating {self._url.label} for long")
+            else:
+                await asyncio.sleep(0.1)
+        return ran
+
+    async def _run_script(self, version: int) -> bool:
+        """Run the script that follows `version`; False where another process does."""
+        sql = self.sql.connection
+        ours = {"worker_id": str(uuid.uuid4()), "version": version}
+        claim = ours | {"now": now(), "cutoff": ago(_ABANDONED_SECONDS)}
+        if not await self.run(sql.claim_migration, claim):
+            return False
+        try:
+            script = self.sql.migrations[version]
+            for name in script:
+                await self._again(methodcaller("define", getattr(script, name)))
+            await self.run(sql.advance, ours | {"now": now()})
+        finally:
+            await self.run(sql.release_migration, ours)
+        return True
+
+    async def _version(self) -> int:
+        """0 where nothing has been migrated yet."""
+        here = await self.first(self.sql.connection.schema_here, {})
+        found = await self.first(self.sql.connection.read_version, {}) if here and here[0] else None
+        version = found[0] if found else 0
+        if version > len(self.sql.migrations):
+            raise OutOfDate(
+                f"{self._url.label} was migrated by a newer syncsession-server; run that version"
+            )
+        return int(version)
+
+    async def _again(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
+        """What `once` makes of a connection; done again where the database asks for that."""
+        attempts = tenacity.AsyncRetrying(
+            retry=tenacity.retry_if_exception_type(_Again),
+            stop=tenacity.stop_after_delay(_RETRY_SECONDS),
+            wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
+            reraise=True,
+        )
+        try:
+            result: _T = await attempts(self._once, once)
+            return result
+        except _Again as error:
+            raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
+
+    async def _once(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
+        async with self._pool.connection() as connection:
+            return await once(_Session(connection, self))
+
+
+class _Again(Exception):
+    """The same may succeed the next time."""
+
+
+class _Session:
+    """A connection while it is used; a `stores.Transaction` while in one."""
+
+    def __init__(self, connection: Connection, store: MysqlStore) -> None:
+        self._connection, self._store = connection, store
+
+    @asynccontextmanager
+    async def transaction(self, begin: str) -> AsyncIterator[None]:
+        sql = self._store.sql.connection
+        await self.run(begin, {})
+        try:
+            yield
+            await self.run(sql.commit, {})
+        except Exception:
+            if self._connection.is_usable and not self._connection.is_reading:
+                await self.run(sql.rollback, {})
+            raise
+
+    async def run(self, sql: str, params: Params) -> int:
+        async with _bounded():
+            return int((await self._connection.execute(sql, params)).rowcount)
+
+    async def run_many(self, sql: str, rows: Iterable[Sequence[Any] | Params]) -> None:
+        async with _bounded():
+            await self._connection.execute_many(sql, rows)
+
+    async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
+        rows = await self.all(sql, params)
+        return rows[0] if rows else None
+
+    async def all(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
+        async with _bounded():
+            cursor = await self._connection.execute(sql, params)
+            return list(await cursor.fetchall())
+
+    async def stream(
+        self, sql: str, params: Params, take: Callable[[Iterator[tuple[Any, ...]]], _T | None]
+    ) -> AsyncIterator[_T]:
+        async with _bounded():
+            await self._connection.begin_rows(sql, params)
+        while True:
+            async with _bounded():
+                page = await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
+            if not page:
+                return
+            rows = iter(page)
+            while (taken := await asyncio.to_thread(take, rows)) is not None:
+                yield taken
+
+    async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> "_Staged":
+        staged = _Staged(self, self._connection, layout, stamp)
+        return await staged.open(self._store, count_rows)
+
+    async def define(self, sql: str) -> None:
+        """Run a statement that defines something; what is there already is left alone."""
+        try:
+            await self.run(sql, {})
+        except aiomysql.MySQLError as error:
+            if _code(error) not in _ALREADY:
+                raise
+
+
+class _Staged:
+    """The table that all share, or a temporary one of this connection's."""
+
+    def __init__(
+        self, session: _Session, connection: Connection, layout: Layout, stamp: Params
+    ) -> None:
+        self._session, self._connection, self._layout = session, connection, layout
+        self._stamp = {"tenant_id": stamp["tenant_id"], "number": stamp["number"]}
+        self._positions = count(1)
+
+    async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
+        self._sql, self._may_load = store.sql.staged, store.may_load
+        self._most_bytes = store.most_packet
+        is_shared = count_rows <= store.shared_rows
+        t = self._layout.names["t"]
+        name = t.staged_name if is_shared else "sync_staged"
+        self.names: Mapping[str, Any] = {
+            **self._layout.names,
+            "staged": name,
+            "is_shared": is_shared,
+        }
+        if not is_shared:
+            await self._session.run(self._sql.drop_dedicated(), {})
+            await self._session.run(self._sql.create_dedicated(t=t), {})
+        return self
+
+    async def add(self, rows: list[Row]) -> None:
+        prefix = (self._stamp["tenant_id"], self._stamp["number"])
+        placed = [
+            (*prefix, position, *row) for row, position in zip(rows, self._positions, strict=False)
+        ]
+        if self._may_load and len(placed) >= _LOAD_ROWS:
+            await self._load(placed)
+        else:
+            await self._session.run_many(self._sql.insert(**self.names), placed)
+
+    async def clear(self) -> None:
+        if self.names["is_shared"]:
+            await self._session.run(self._sql.clear_shared(**self.names), self._stamp)
+        else:
+            await self._session.run(self._sql.drop_dedicated(), {})
+
+    async def _load(self, rows: list[Row]) -> None:
+        """LOAD DATA LOCAL makes warnings of what does not fit: here nothing may be one."""
+        sql = self._sql.load(**self.names) % {}
+        for start in range(0, len(rows), _LOADED_TOGETHER):
+            part = rows[start : start + _LOADED_TOGETHER]
+            lines = await asyncio.to_thread(as_lines, part)
+            async with _bounded():
+                loaded, warnings = await self._connection.load(sql, lines)
+            if warnings or loaded != len(part):
+                raise SyncError(
+                    f"{len(part)} rows were loaded as {loaded}, with {warnings} warnings"
+                )
+
+
+class _Pool:
+    """The connections of one process: at most `most`, opened as they are needed."""
+
+    def __init__(self, url: MysqlUrl, sql: Dialect, most: int) -> None:
+        self._url, self._sql, self._most = url, sql.connection, most
+        self._free: list[tuple[Connection, float]] = []
+        self._places = asyncio.Semaphore(most)
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection that nobody else uses meanwhile."""
+        try:
+            async with asyncio.timeout(_ACQUIRE_SECONDS):
+                await self._places.acquire()
+        except TimeoutError:
+            raise ServerBusy(
+                f"all {self._most} connections to the database are busy; try again"
+            ) from None
+        try:
+            connection = await self._take()
+            try:
+                yield connection
+            finally:
+                self._put(connection)
+        finally:
+            self._places.release()
+
+    async def close(self) -> None:
+        """Close what is not in use."""
+        while self._free:
+            connection, _ = self._free.pop()
+            await connection.ensure_closed()
+
+    async def _take(self) -> Connection:
+        while self._free:
+            connection, since = self._free.pop()
+            if await _is_there(connection, since):
+                return connection
+            connection.close()
+        return await self._open()
+
+    def _put(self, connection: Connection) -> None:
+        """Keep it, unless something of its last use may still be under way."""
+        if connection.is_idle:
+            self._free.append((connection, time.monotonic()))
+        else:
+            connection.close()
+
+    async def _open(self) -> Connection:
+        url = self._url
+        connection = Connection(
+            host=url.host,
+            port=url.port,
+            unix_socket=url.unix_socket,
+            user=url.user,
+            password=url.password.encode().decode("latin1"),  # the driver sends it as Latin-1
+            db=url.name,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            ssl=await asyncio.to_thread(_tls, url),
+        )
+        try:
+            async with _bounded(_CONNECT_SECONDS):
+                await connection.open()
+                for sql in (self._sql.mode, self._sql.isolation, self._sql.patience):
+                    await connection.execute(sql, {})
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+
+async def _is_there(connection: Connection, since: float) -> bool:
+    if not connection.is_idle:
+        return False
+    if time.monotonic() - since < _IDLE_SECONDS:
+        return True
+    try:
+        async with _bounded(_CONNECT_SECONDS):
+            await connection.ping(reconnect=False)
+    except _Again:
+        return False
+    return True
+
+
+def _tls(url: MysqlUrl) -> ssl.SSLContext | None:
+    """The TLS of the connections, by the URL.
+
+    Raises:
+        InvalidSetting: a file that it names cannot be used.
+    """
+    if url.tls == "off":
+        return None
+    try:
+        context = ssl.create_default_context(cafile=url.tls_ca)
+        if url.tls_cert and url.tls_key:
+            context.load_cert_chain(url.tls_cert, url.tls_key)
+    except OSError as error:  # ssl.SSLError is one
+        raise InvalidSetting(f"a TLS file of the database URL cannot be used: {error}") from error
+    if url.tls == "required":
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@asynccontextmanager
+async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
+    """A deadline, and the driver's errors as what they mean here."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise _Again(f"no answer within {seconds:.0f} s") from error
+    except (aiomysql.InterfaceError, OSError) as error:
+        raise _Again(str(error)) from error
+    except aiomysql.MySQLError as error:
+        code, text = _code(error), str(error)
+        if code in _AGAIN | _LOST:
+            raise _Again(text) from error
+        if code in _DENIED:
+            raise InvalidSetting(f"the database cannot be used: {text}") from error
+        if code == _PACKET_TOO_LARGE:
+            raise TooLarge(
+                "a value is too large for the database: raise its max_allowed_packet"
+            ) from error
+        raise
+
+
+def _code(error: BaseException | None) -> int:
+    """The number of a driver's error, or 0."""
+    arguments = getattr(error, "args", ())
+    return arguments[0] if arguments and isinstance(arguments[0], int) else 0

@@ -1,0 +1,137 @@
+"""What aiomysql lacks: a result read in pages of bounded size, LOAD DATA LOCAL from memory that
+answers for nothing else, and TLS that is not given up where the server says that it has none.
+
+It reaches into aiomysql's connection, so pyproject.toml bounds the version.
+"""
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import aiomysql
+from aiomysql.connection import MySQLResult
+from pymysql.constants import CLIENT, CR
+
+_PACKET = 1 << 20
+
+Row = tuple[Any, ...]
+
+
+class Connection(aiomysql.Connection):  # type: ignore[misc]
+    """One connection. A call that is cancelled closes it, since its answer may still come."""
+
+    def __init__(self, **options: Any) -> None:
+        # LOCAL_FILES lets LOAD DATA LOCAL be asked for; local_infile would let the database ask.
+        super().__init__(**options, client_flag=CLIENT.LOCAL_FILES, charset="utf8mb4")
+        self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        self._to_load: bytes | None = None
+        self._result: Any
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            aiomysql.Error, OSError: there is no connection to be had.
+        """
+        await self._connect()
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether nothing is known that would make the next call fail."""
+        return not (self.closed or self._reader.at_eof() or self._reader.exception())
+
+    @property
+    def is_reading(self) -> bool:
+        """Whether rows of a result are still to come."""
+        return self._result is not None and bool(self._result.unbuffered_active)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it can be used for anything, by anyone."""
+        return self.is_usable and not self.is_reading and not self.get_transaction_status()
+
+    async def execute(self, sql: str, params: Mapping[str, Any]) -> "Cursor":
+        """Run a statement; the cursor has its outcome, all of it."""
+        cursor = Cursor(self)
+        await cursor.execute(sql, params)
+        return cursor
+
+    async def execute_many(
+        self, sql: str, rows: Iterable[Sequence[Any] | Mapping[str, Any]]
+    ) -> None:
+        """Run a statement for each row; rows of an INSERT go together."""
+        await Cursor(self).executemany(sql, list(rows))
+
+    async def load(self, sql: str, lines: bytes) -> tuple[int, int]:
+        """Run a LOAD DATA LOCAL over `lines`: (rows loaded, warnings)."""
+        self._to_load = lines
+        try:
+            await self.query(sql)
+            return int(self._result.affected_rows), int(self._result.warning_count)
+        finally:
+            self._to_load = None
+
+    async def begin_rows(self, sql: str, params: Mapping[str, Any]) -> None:
+        """Run a query whose rows `next_rows` reads."""
+        await self.query(Cursor(self).mogrify(sql, params), unbuffered=True)
+
+    async def next_rows(self, most: int, most_bytes: int) -> list[Row]:
+        """The next rows of the query: at most `most`, fewer where they are large; then none."""
+        result, size = self._result, 0
+        rows: list[Row] = []
+        while result.unbuffered_active and len(rows) < most and size < most_bytes:
+            packet = await self._read_packet()
+            if result._check_packet_is_eof(packet):
+                result.unbuffered_active = False
+                result.connection = None
+                break
+            size += len(packet.get_all_data())
+            rows.append(result._read_row_from_packet(packet))
+        return rows
+
+    async def _read_query_result(self, unbuffered: bool = False) -> None:
+        if self._to_load is None:
+            await super()._read_query_result(unbuffered)
+            return
+        self._result = None
+        result = _Loading(self, self._to_load)
+        await result.read()
+        self._result = result
+        self.server_status = result.server_status
+
+    async def _request_authentication(self) -> None:
+        if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
+            raise aiomysql.OperationalError(
+                CR.CR_SSL_CONNECTION_ERROR, "TLS is required, and the database server offers none"
+            )
+        await super()._request_authentication()
+
+
+class Cursor(aiomysql.Cursor):  # type: ignore[misc]
+    """A cursor that leaves warnings to who asks for them: VALUES() is one in MySQL, always."""
+
+    async def _show_warnings(self, conn: Any) -> None:
+        pass
+
+
+class _Loading(MySQLResult):  # type: ignore[misc]
+    """The outcome of a LOAD DATA LOCAL: whatever is asked for, what the caller gave is sent."""
+
+    def __init__(self, connection: Connection, lines: bytes) -> None:
+        super().__init__(connection)
+        self._lines = lines
+
+    async def _read_load_local_packet(self, _: Any) -> None:
+        connection = self.connection
+        try:
+            for start in range(0, len(self._lines), _PACKET):
+                connection.write_packet(self._lines[start : start + _PACKET])
+                await connection._writer.drain()
+            connection.write_packet(b"")
+        except asyncio.CancelledError:
+            connection.close()
+            raise
+        except OSError as error:
+            connection.close()
+            raise aiomysql.OperationalError(CR.CR_SERVER_LOST, str(error)) from error
+        self._read_ok_packet(await connection._read_packet())
