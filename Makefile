@@ -12,8 +12,8 @@ demo: ## run the main job on real data, and check what came out
 	@.ci/setup.sh
 	@$(VENV_PYTHON) docs/demo.py
 
-test: ## run the tests
-	@.ci/setup.sh
+test: ## run the tests, against a MariaDB that it installs where there is none
+	@.ci/setup.sh mariadb
 	@$(VENV_PYTHON) -m pytest
 
 check: ## lint, check the format, the types and the generated reference

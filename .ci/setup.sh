@@ -1,14 +1,25 @@
 #!/bin/sh
-# Make .venv, with this project and what its tests need in it. Called by make.
+# Install what a target needs: .venv, with this project and what its tests import in it, and first,
+# when called as `setup.sh mariadb`, a MariaDB for tests to start. Called by make.
 #
-# Does nothing while .venv is current: the stamp in it holds where the checkout is and the checksum
-# of pyproject.toml. PYTHON names the interpreter; else the first one that will do is taken.
+# Does nothing where all is there. .venv is current while the stamp in it holds where the checkout is
+# and the checksum of pyproject.toml. PYTHON names the interpreter; else the first one that will do
+# is taken.
 
 set -eu
 cd "$(dirname "$0")/.."
 
 stamp=.venv/stamp
 wanted="$(pwd -P) $(cksum <pyproject.toml)"
+
+main() {
+    case "$*" in
+    "") ;;
+    mariadb) has_mariadb || install_mariadb ;;
+    *) fail "there is no $* to set up: say .ci/setup.sh, or .ci/setup.sh mariadb" ;;
+    esac
+    venv_is_current || make_venv
+}
 
 say() {
     printf '%s\n' "setup: $*" >&2
@@ -18,6 +29,53 @@ fail() {
     say "$*"
     exit 1
 }
+
+as_root() {
+    if [ "$(id -u)" = 0 ]; then
+        "$@"
+    else
+        sudo "$@"
+    fi
+}
+
+can_be_root() {
+    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }
+}
+
+# apt_install WHY PACKAGE...: install Debian's packages, or fail with why they are needed.
+apt_install() {
+    why="$1"
+    shift
+    if ! command -v apt-get >/dev/null || ! can_be_root; then
+        fail "$why. On Debian, install $*" \
+            "(as root: apt-get update && apt-get install -y $*) and try again."
+    fi
+    say "installing $* with apt-get"
+    as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+        fail "could not install $*: do so as root, and try again."
+}
+
+# MariaDB
+
+# tests/mariadb.py looks in the same places: the PATH of an ordinary user on Debian has no sbin.
+has_mariadb() (
+    PATH="$PATH:/usr/local/sbin:/usr/sbin"
+    for program in mariadbd mariadb-install-db my_print_defaults; do
+        command -v "$program" >/dev/null || exit 1
+    done
+)
+
+# The programs only: Debian's mariadb-server would also make a database and start a service, which
+# no test uses. mariadb-install-db runs my_print_defaults, which is in the client's package.
+install_mariadb() {
+    apt_install "the tests start a MariaDB of their own, and there is none here" \
+        mariadb-server-core mariadb-client-core
+    has_mariadb || fail "mariadbd or mariadb-install-db is still missing, with MariaDB installed."
+}
+
+# Python
 
 is_recent() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1
@@ -41,30 +99,10 @@ recent() {
     done
 }
 
-as_root() {
-    if [ "$(id -u)" = 0 ]; then
-        "$@"
-    else
-        sudo "$@"
-    fi
-}
-
-can_be_root() {
-    [ "$(id -u)" = 0 ] || { command -v sudo >/dev/null && { [ -t 0 ] || sudo -n true 2>/dev/null; }; }
-}
-
 # Debian keeps ensurepip, without which no venv gets its pip, in a package of its own.
 install_venv() {
     package="$("$1" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')"
-    if ! command -v apt-get >/dev/null || ! can_be_root; then
-        fail "$1 cannot make a virtual environment. Install the package $package" \
-            "(as root: apt-get update && apt-get install -y $package) and try again."
-    fi
-    say "installing $package with apt-get"
-    as_root apt-get update -qq >&2 || say "apt-get update failed; trying with the lists that are here"
-    as_root env DEBIAN_FRONTEND=noninteractive \
-        apt-get install -y -qq --no-install-recommends "$package" >/dev/null ||
-        fail "could not install $package: install it as root, and try again."
+    apt_install "$1 cannot make a virtual environment" "$package"
     has_venv "$1" || fail "$1 still cannot make a virtual environment, with $package installed."
 }
 
@@ -88,17 +126,21 @@ END
     printf '%s\n' "$best"
 }
 
-if [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && is_recent .venv/bin/python; then
-    exit 0
-fi
+venv_is_current() {
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && is_recent .venv/bin/python
+}
 
-rm -f "$stamp"
-if ! is_recent .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
-    python="$(find_python)"
-    say "making .venv with $python"
-    "$python" -m venv --clear .venv
-fi
-say "installing the project into .venv; this takes a minute the first time"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' ||
-    fail "pip could not install the project; the first set-up needs the network."
-printf '%s\n' "$wanted" >"$stamp"
+make_venv() {
+    rm -f "$stamp"
+    if ! is_recent .venv/bin/python || ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
+        python="$(find_python)"
+        say "making .venv with $python"
+        "$python" -m venv --clear .venv
+    fi
+    say "installing the project into .venv; this takes a minute the first time"
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check -e '.[test]' ||
+        fail "pip could not install the project; the first set-up needs the network."
+    printf '%s\n' "$wanted" >"$stamp"
+}
+
+main "$@"

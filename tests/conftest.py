@@ -1,9 +1,10 @@
-"""One real server for all tests; each test has a tenant of its own."""
+"""A real server and a real MariaDB for all tests; each has a tenant or a database of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mariadb import Mariadb, private_mariadb
 from support import Server, World, serving
 
 from syncsession_server.settings import Settings
@@ -22,3 +23,10 @@ def world(server: Server, tmp_path: Path) -> World:
     """A tenant and a directory of the test's own. Application tables are shared by all tenants, so
     tests of different shapes use different table names."""
     return World(server, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def mariadb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mariadb]:
+    """A real mariadbd. It does not wait for the disk: a test that kills one starts its own."""
+    with private_mariadb(tmp_path_factory.mktemp("mariadb"), durable=False) as running:
+        yield running
