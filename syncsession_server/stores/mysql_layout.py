@@ -36,9 +36,10 @@ https://mariadb.com/kb/en/troubleshooting-row-size-too-large-errors-with-innodb/
 """
 
 _PLAIN = re.compile(r"[ -~]{0,63}[!-~]")
-_HASHED = re.compile(r".*_[0-9a-f]{12}", re.DOTALL)
+_HASHED = re.compile(r".*_[0-9a-f]{12}", re.DOTALL | re.IGNORECASE)
+_TAKEN = re.compile(r"DB_ROW_ID|DB_TRX_ID|DB_ROLL_PTR|FTS_DOC_ID", re.IGNORECASE)
 _MOST_NAME = 64
-_MOST_FILE_NAME = 200  # a table's file: five bytes for each character that is no letter or digit
+_MOST_FILE_NAME = 200  # a table's file has five bytes for what is no ASCII letter or digit
 
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
 _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?")
@@ -206,9 +207,14 @@ def column_here(name: str) -> str:
 
 
 def _table_name(name: str) -> str:
-    """In lower case: some servers tell `Track` from `track`, and some do not."""
+    """In lower case: some servers tell `Track` from `track`, and some do not.
+
+    `#mysql50#name` means the file `name`, whosever it is.
+    https://dev.mysql.com/doc/refman/8.0/en/identifier-mapping.html
+    """
     here = _identifier(folded(table_name(name)))
-    if len(here) + 4 * len(re.sub(r"\w", "", here)) <= _MOST_FILE_NAME:
+    in_file_name = len(here) + 4 * len(re.sub(r"[a-z0-9_]", "", here))
+    if in_file_name <= _MOST_FILE_NAME and not here.startswith("#"):
         return here
     return f"{re.sub(r'[^a-z0-9]', '_', here)[:50]}_{_hash(here)}"
 
@@ -218,8 +224,10 @@ def _identifier(name: str) -> str:
 
     An identifier is at most 64 characters of the Basic Multilingual Plane that do not end in a
     space, and é is no other letter than e. https://dev.mysql.com/doc/refman/8.0/en/identifiers.html
+    InnoDB has columns of its own in every table.
     """
-    if _PLAIN.fullmatch(name) and not _HASHED.fullmatch(name):
+    is_another = _HASHED.fullmatch(name) or _TAKEN.fullmatch(name)
+    if _PLAIN.fullmatch(name) and not is_another:
         return name
     kept = "".join(c if " " < c <= "\ud7ff" else "_" for c in name)
     return f"{kept[: _MOST_NAME - 13]}_{_hash(name)}"

@@ -6,11 +6,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
-from urllib.parse import parse_qs, unquote, urlsplit
 
 import pymysql
 import pytest
 from mariadb import Mariadb
+from mysql_client import connect, run
 
 from syncsession_client.protocol.tables import Column, Table
 from syncsession_client.statements import Statements, load, quote, root
@@ -129,33 +129,17 @@ def mysql_url(mariadb):
 
 @pytest.fixture
 def mysql(mysql_url):
-    with mysql_connection(mysql_url) as db:
+    with connect(mysql_url) as db:
         yield db
 
 
 def migrated_mysql(mariadb: Mariadb) -> str:
     """A database that the other store's migrations have made."""
     url = mariadb.create_database()
-    with mysql_connection(url) as db:
+    with connect(url) as db:
         for sql in mysql_scripts():
             run(db, sql)
     return url
-
-
-def mysql_connection(url: str) -> Any:
-    """A connection that is set to what those of the store are."""
-    parts = urlsplit(url)
-    db = pymysql.connect(
-        unix_socket=parse_qs(parts.query)["unix_socket"][0],
-        user=parts.username,
-        database=unquote(parts.path[1:]),
-        charset="utf8mb4",
-        local_infile=True,
-        autocommit=True,
-    )
-    for name in ("mode", "isolation", "patience"):
-        run(db, getattr(statements("mysql", "connection.sql"), name))
-    return db
 
 
 def mysql_scripts() -> Iterator[str]:
@@ -166,12 +150,6 @@ def mysql_scripts() -> Iterator[str]:
         yield from (getattr(script, name) % {} for name in script)
 
 
-def run(db: Any, sql: str, *values: Any) -> tuple[tuple[Any, ...], ...]:
-    with db.cursor() as cursor:
-        cursor.execute(sql, values or None)
-        return cursor.fetchall()
-
-
 def compile_there(db: Any, sql: str) -> None:
     """Have MariaDB look up what a statement names; what it cannot prepare, it runs."""
     count = sql.replace("%%", "").count("%s")
@@ -179,7 +157,7 @@ def compile_there(db: Any, sql: str) -> None:
     if not sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
         run(db, sql)
         return
-    run(db, "PREPARE compiled FROM %s", sql)
+    run(db, "PREPARE compiled FROM %s", (sql,))
     run(db, "DEALLOCATE PREPARE compiled")
 
 
@@ -381,19 +359,19 @@ def defined(db: Any) -> dict[str, str]:
 
 def test_the_schema_of_the_mysql_store_is_what_its_migrations_make(mariadb):
     schema = statements("mysql", "schema.sql")
-    with mysql_connection(mariadb.create_database()) as db:
+    with connect(mariadb.create_database()) as db:
         for name in schema:
             run(db, getattr(schema, name))
         found = defined(db)
-    with mysql_connection(migrated_mysql(mariadb)) as db:
+    with connect(migrated_mysql(mariadb)) as db:
         assert found == defined(db)
     assert len(found) > 9
 
 
 def test_a_migration_that_was_cut_short_runs_again_in_mariadb(mariadb):
-    with mysql_connection(migrated_mysql(mariadb)) as db:
+    with connect(migrated_mysql(mariadb)) as db:
         whole = defined(db)
-    with mysql_connection(mariadb.create_database()) as db:
+    with connect(mariadb.create_database()) as db:
         for script in Dialect("mysql").migrations:
             names = list(script)
             for end in range(1, len(names) + 1):
@@ -412,7 +390,7 @@ def run_again(db: Any, sql: str) -> None:
 
 
 def test_both_dialects_have_the_same_tables_and_columns(sqlite, mariadb):
-    with mysql_connection(migrated_mysql(mariadb)) as db:
+    with connect(migrated_mysql(mariadb)) as db:
         theirs = {
             name: [row[0] for row in run(db, f'SHOW COLUMNS FROM "{name}"')]
             for (name,) in run(db, "SHOW TABLES")
