@@ -46,8 +46,7 @@ _REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?")
 _INT64 = range(-(2**63), 2**63)
 
 _MOST_KEY = 255
-_KEPT_KEY = 200
-_END, _HASH, _TAG = b"\xfe", b"\xfd", b"\xff"  # no UTF-8 has these bytes
+_END, _TAG = b"\xfe", b"\xff"  # no UTF-8 has these bytes
 
 
 @dataclass(frozen=True)
@@ -158,8 +157,7 @@ class MysqlLayout:
     def _sync_keys(self, keys: Sequence[Sequence[Any]]) -> Iterable[bytes]:
         if self._is_local:
             return keys[0]
-        collations = [c.collation for c in self._key]
-        return [sync_key(values, collations) for values in zip(*keys, strict=True)]
+        return sync_keys(keys, [c.collation for c in self._key])
 
     def _fill(self, parts: list[Sequence[Any]], overflow: Sequence[Any], skipped: int) -> None:
         """Put the values that did not fit where they belong."""
@@ -175,23 +173,33 @@ class MysqlLayout:
                     parts[part][position] = _value(*exact)  # type: ignore[index]
 
 
-def sync_key(values: Sequence[Any], collations: Sequence[str]) -> bytes:
-    """The key as bytes: equal where SQLite calls the keys equal, at most 255 of them.
+def sync_keys(columns: Sequence[Sequence[Any]], collations: Sequence[str]) -> list[bytes]:
+    """The keys of rows, of which `columns` are the values, as bytes: at most 255 each.
 
-    The key that is one text is its UTF-8. Of a long key the end is a hash.
+    They are equal where SQLite calls the keys equal. The key that is one text is its UTF-8. Of a
+    long key the end is a hash; no other has 255 bytes, so none can be made to look like it.
     """
-    key = _END.join(map(_key_part, values, collations))
-    if len(key) <= _MOST_KEY:
-        return key
-    return key[:_KEPT_KEY] + _HASH + hashlib.sha256(key).digest()
+    pairs = zip(columns, collations, strict=True)
+    parts = [_key_parts(values, collation) for values, collation in pairs]
+    keys = parts[0] if len(parts) == 1 else map(_END.join, zip(*parts, strict=True))
+    return [key if len(key) < _MOST_KEY else _hashed_key(key) for key in keys]
+
+
+def _hashed_key(key: bytes) -> bytes:
+    end = hashlib.sha256(key).digest()
+    return key[: _MOST_KEY - len(end)] + end
+
+
+def _key_parts(values: Sequence[Any], collation: str) -> list[bytes]:
+    if collation == "BINARY" and set(map(type, values)) == {str}:
+        return list(map(str.encode, values))
+    return [_key_part(value, collation) for value in values]
 
 
 def _key_part(value: Any, collation: str) -> bytes:
     """Other than text is tagged, and of a fixed or told length, so that no two keys look alike."""
     if isinstance(value, str):
-        if collation == "NOCASE":
-            return folded(value).encode()
-        return (value.rstrip(" ") if collation == "RTRIM" else value).encode()
+        return _key_text(value, collation)
     if isinstance(value, float) and value.is_integer() and int(value) in _INT64:
         value = int(value)
     if isinstance(value, int):
@@ -199,6 +207,16 @@ def _key_part(value: Any, collation: str) -> bytes:
     if isinstance(value, float):
         return _TAG + b"r" + struct.pack(">d", value)
     return _TAG + b"b" + len(value).to_bytes(8, "big") + bytes(value)
+
+
+def _key_text(text: str, collation: str) -> bytes:
+    if collation == "RTRIM":
+        return text.rstrip(" ").encode()
+    if collation != "NOCASE":
+        return text.encode()
+    # SQLite compares no further than NUL; then only the length counts.
+    compared, nul, rest = folded(text).partition("\0")
+    return compared.encode() + bytes(len((nul + rest).encode()))
 
 
 def column_here(name: str) -> str:

@@ -1,0 +1,460 @@
+"""Rows as MySQL keeps them: every value comes back as what it was, and keys are one where SQLite
+says so.
+"""
+
+import json
+import math
+import re
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
+from itertools import count
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from syncsession_client.protocol.batches import META, Row
+from syncsession_client.protocol.tables import Affinity, Column, Table
+from syncsession_client.statements import load
+from syncsession_server.stores.mysql_layout import MysqlLayout, as_lines, sync_keys
+from syncsession_server.stores.sqlite_layout import SqliteTable
+
+checked = settings(deadline=None, max_examples=150, derandomize=True, database=None)
+
+AFFINITIES: tuple[Affinity, ...] = ("integer", "real", "text", "blob", "numeric")
+COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
+
+TEXTS = [
+    *(
+        "",
+        " ",
+        "a",
+        "A",
+        "a ",
+        " a",
+        "é",
+        "É",
+        "e\u0301",
+        "ß",
+        "🎻",
+        "\U0010ffff",
+        "\ufeff",
+        "\uffff",
+    ),
+    *("NULL", "null", "\\N", "\\", "\\\\", "\\t", "\t", "\n", "\r\n", "\\\n", "\b", "\x1a", "\x1f"),
+    *(
+        "\0",
+        "a\0",
+        "a\0b",
+        "a\0c",
+        "A\0b",
+        "'",
+        '"',
+        "`",
+        "%s",
+        "%(a)s",
+        ",",
+        "[]",
+        "{}",
+        "x" * 300,
+    ),
+    *("0", "-0", "1", "01", "+1", " 1", "1 ", "1_0", "٣", "1.0", "1.50", ".5", "5.", "0x10", "1e5"),
+    *("1e+22", "1E+22", "1e-07", "-0.0", "inf", "-inf", "nan", "Infinity", "2026-01-31", "12:30"),
+    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "9" * 40, "true"),
+]
+NUMBERS = [
+    *(0, 1, -1, 10, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 1.0, -1.0, 0.1, 1.5, 1e5),
+    *(1e15, 1e16, 1e22, 1e-7, 5e-324, 1e308, math.nextafter(math.inf, 0), 2.0**53, 2.0**63),
+    *(-(2.0**63), 2.0**64, math.inf, -math.inf),
+]
+BLOBS = [b"", b"\0", b"a", b"A", b"\xfd\xfe\xff", b"\\N", b"NULL", bytes(range(256)), b"\xff" * 300]
+SPECIAL: list[Any] = [*TEXTS, *NUMBERS, *BLOBS]
+
+present: st.SearchStrategy[Any] = (
+    st.sampled_from(SPECIAL)
+    | st.integers(-(2**63), 2**63 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+    | st.binary(max_size=8)
+)
+values = st.none() | present
+
+
+# The table in between
+
+
+class Kept:
+    """An application table and what the statements of rows.sql.j2 do to it."""
+
+    def __init__(self) -> None:
+        self.rows: dict[bytes, dict[str, Any]] = {}
+
+    def commit(self, layout: MysqlLayout, rows: list[Row]) -> None:
+        """Upsert and tombstone."""
+        names = layout.names
+        types = {c.name: c.type for c in layout.t.native}
+        for key, session, at, by, is_deleted, *native, overflow in layout.encode(rows):
+            assert isinstance(key, bytes) and len(key) <= 255
+            sent = dict(zip(names["native"], native, strict=True))
+            assert all(is_held(types[name], value) for name, value in sent.items())
+            meta = {"at": at, "by": by, "session": session, "is_deleted": is_deleted}
+            here = self.rows.get(key)
+            if is_deleted and here is not None:
+                here |= meta
+                continue
+            if is_deleted:
+                sent = {name: sent[name] for name in names["key"]}
+            before = {**dict.fromkeys(types), "overflow": None} if here is None else here
+            if names["is_partial"]:
+                overflow = merge_patch(before["overflow"] or "{}", overflow)
+            self.rows[key] = before | sent | meta | {"overflow": overflow}
+
+    def select(self, layout: MysqlLayout) -> dict[bytes, Row]:
+        """Every row by its key, as the columns of `layout` travel."""
+        selected = layout.names["selected"]
+        found = []
+        for key, row in self.rows.items():
+            known = row | {"sync_key": key}
+            carried = (known[name] if name else None for name in selected)
+            meta = (row["session"], row["at"], row["by"], row["is_deleted"])
+            found.append((*meta, *carried, row["overflow"]))
+        return dict(zip(self.rows, layout.decode(found), strict=True))
+
+
+def is_held(kind: str, value: Any) -> bool:
+    """Whether a column of the type gives the value back as it is."""
+    held = {"BIGINT": int, "DOUBLE": float, "LONGTEXT": str, "LONGBLOB": bytes}[kind]
+    return value is None or (type(value) is held and (held is not float or math.isfinite(value)))
+
+
+def merge_patch(text: str, patch: str) -> str:
+    """JSON_MERGE_PATCH of objects whose values are no objects. RFC 7396."""
+    merged = json.loads(text) | json.loads(patch)
+    return json.dumps({name: value for name, value in merged.items() if value is not None})
+
+
+# Tables and sessions
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> tuple[Table, Table]:
+    """(a table as a tenant has it, as the database has it: with others' columns and spelling)."""
+    columns = [Column(f"c_{affinity}", affinity) for affinity in AFFINITIES]
+    columns += [
+        Column("Sync_Key", "text"),
+        Column("naïve \t", "numeric"),
+        Column("q\"'%\\", "real"),
+    ]
+    if draw(st.booleans()):
+        at = draw(st.sampled_from([0, len(columns)]))
+        columns[at:at] = [Column(f"w{n}", "text") for n in range(200)]
+    kinds = draw(st.lists(st.sampled_from(AFFINITIES), max_size=3))
+    key = [Column(f"k{n}", kind, draw(st.sampled_from(COLLATIONS))) for n, kind in enumerate(kinds)]
+    if key:
+        columns = [*columns, *key] if draw(st.booleans()) else [*key, *columns]
+        names = tuple(c.name for c in draw(st.permutations(key)))
+        table = Table("t", "global", names, tuple(columns))
+    else:
+        table = Table("t", "local", ("id",), (*columns, Column("id", "integer")))
+    return table, draw(st.sampled_from([table, as_others_have_it(table)]))
+
+
+def as_others_have_it(table: Table) -> Table:
+    others = [Column(f"other{n}", "text") for n in range(3)]
+    respelt = [Column(c.name.swapcase(), c.affinity, c.collation) for c in table.columns]
+    return Table("T", table.key_kind, tuple(n.swapcase() for n in table.key), (*others, *respelt))
+
+
+@st.composite
+def sessions(draw: st.DrawFn, table: Table) -> tuple[tuple[str, ...], list[Row]]:
+    """(the columns that a session carries, its rows)."""
+    carried = table.wire_columns
+    if draw(st.booleans()):
+        carried = tuple(draw(st.lists(st.sampled_from(carried), unique=True, max_size=4)))
+    return carried, draw(st.lists(rows(table, carried), max_size=5))
+
+
+@st.composite
+def rows(draw: st.DrawFn, table: Table, carried: Sequence[str]) -> Row:
+    key = [draw(few) for _ in table.key] if table.key_kind == "global" else [draw(row_ids)]
+    is_deleted = int(draw(st.integers(0, 4)) == 0)
+    some = {}
+    if carried and not is_deleted:
+        some = draw(st.dictionaries(st.sampled_from(carried), values, max_size=8))
+    meta = (draw(st.integers(1, 9)), draw(times), draw(times), is_deleted)
+    return (*meta, *key, *map(some.get, carried))
+
+
+few = (
+    st.sampled_from([1, 1.0, "1", "a", "A", "a ", b"a", 2.5, "2.5", math.inf, 2**63 - 1, "\0"])
+    | present
+)
+row_ids = st.sampled_from([bytes(16), b"\xff" * 16, b"\\N\0\t\n" + bytes(11)])
+times = st.none() | st.sampled_from(["2026-01-31T09:30:00.000Z", "", "é\\\t\0"])
+
+
+@checked
+@given(st.data(), tables())
+def test_what_was_sent_last_comes_back_exactly(data, both):
+    table, whole = both
+    kept, expected = Kept(), dict[bytes, dict[str, Any]]()
+    for _ in range(data.draw(st.integers(1, 4))):
+        carried, sent = data.draw(sessions(table))
+        kept.commit(MysqlLayout(table, carried, whole), sent)
+        for row in sent:
+            expect(expected, table, carried, row)
+    found = kept.select(MysqlLayout(table, table.wire_columns, whole))
+    shown = {
+        key: (*row["meta"], *row["key"], *(row.get(name) for name in table.wire_columns))
+        for key, row in expected.items()
+    }
+    assert repr(found) == repr(shown)
+
+
+def expect(
+    rows: dict[bytes, dict[str, Any]], table: Table, carried: Sequence[str], row: Row
+) -> None:
+    """A deletion keeps the values: it can be undone."""
+    end = META + len(table.wire_key)
+    meta, key, sent = row[:META], row[META:end], dict(zip(carried, row[end:], strict=True))
+    here = rows.setdefault(key_of(table, key), {"key": key})
+    here["meta"] = meta
+    if not meta[3]:
+        here |= {"key": key, **sent}
+
+
+def key_of(table: Table, key: Row) -> bytes:
+    collations = {c.name: c.collation for c in table.columns}
+    return key[0] if table.key_kind == "local" else one_key(key, [collations[n] for n in table.key])
+
+
+def one_key(key: Row, collations: Sequence[str]) -> bytes:
+    (found,) = sync_keys([[value] for value in key], collations)
+    return found
+
+
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_every_value_comes_back_from_every_column_and_key(affinity):
+    columns = (Column("k", affinity), Column("v", affinity))
+    table = Table("t", "global", ("k",), columns)
+    layout = MysqlLayout(table, ("v",), table)
+    sent = [(None, None, None, 0, value, value) for value in SPECIAL]
+    sent += [(None, None, None, 0, f"of {n}", value) for n, value in enumerate((None, *SPECIAL))]
+    for given_rows in (sent, *([row] for row in sent)):  # columns of one value go another way
+        encoded = layout.encode(given_rows)
+        selected = [(*meta, *rest) for _, *meta, _, _, _ in [] for rest in meta] or [
+            row[1:] for row in encoded
+        ]
+        assert repr(layout.decode(selected)) == repr(given_rows)
+
+
+def test_a_value_that_fits_its_column_stands_there():
+    columns = tuple(Column(f"c_{affinity}", affinity) for affinity in AFFINITIES)
+    table = Table("t", "global", ("k",), (Column("k", "text"), *columns))
+    layout = MysqlLayout(table, table.wire_columns, table)
+    fitting = [
+        (None, None, None, 0, "k", 2**63 - 1, -0.0, "a\0b", b"\0", 2.5),
+        (None, None, None, 0, "k ", None, 1e308, "", b"", "2026-01-31"),
+        (None, None, None, 0, "K", -1, 5e-324, "1", None, 7),
+    ]
+    encoded = layout.encode(fitting)
+    assert [row[-1] for row in encoded] == [None, None, None]
+    assert [row[-2] for row in encoded] == ["2.5", "2026-01-31", "7"]
+    assert [row[5:-2] for row in encoded] == [row[4:-1] for row in fitting]
+
+
+def test_no_rows_are_no_rows():
+    table = Table("t", "global", ("k",), (Column("k", "text"),))
+    layout = MysqlLayout(table, (), table)
+    assert layout.encode([]) == layout.decode([]) == []
+
+
+def test_a_table_of_many_columns_keeps_as_many_as_a_row_can_hold_in_places_of_their_own():
+    columns = (*(Column(f"c{n}", "text") for n in range(300)), Column("k", "integer"))
+    table = Table("t", "global", ("k",), columns)
+    layout = MysqlLayout(table, table.wire_columns, table)
+    assert [c.name for c in layout.t.native] == [f"c{n}" for n in range(len(layout.t.native))]
+    assert 150 < len(layout.t.native) < 200
+    assert layout.names["key"] == ()
+    assert layout.names["selected"][0] is layout.names["selected"][-1] is None
+    sent = [
+        (None, None, None, 0, 7, *map(str, range(300))),
+        (None, None, None, 0, 8, *[None] * 300),
+    ]
+    encoded = layout.encode(sent)
+    assert set(json.loads(encoded[0][-1])) == {
+        "k",
+        *(f"c{n}" for n in range(len(layout.t.native), 300)),
+    }
+    assert json.loads(encoded[1][-1]) == {"k": ["integer", "8"]}
+
+
+# Keys
+
+TYPES = {"integer": "INTEGER", "real": "REAL", "text": "TEXT", "blob": "BLOB", "numeric": "NUMERIC"}
+NEAR = [
+    *SPECIAL,
+    b" ",
+    b"1",
+    b"a ",
+    b"\0\0",
+    "é ",
+    "a\0B",
+    "A\0b ",
+    "a\0bb",
+    "aa",
+    "aa\0",
+    "\0a",
+    "\0b",
+]
+
+
+def defined(collation: str, *affinities: Affinity) -> Table:
+    columns = tuple(Column(f"k{n}", kind, collation) for n, kind in enumerate(affinities))
+    return Table("t", "global", tuple(c.name for c in columns), columns)
+
+
+@pytest.mark.parametrize("collation", COLLATIONS)
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_two_values_are_the_same_bytes_where_sqlite_takes_them_for_equal(affinity, collation):
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(f"CREATE TABLE t (k {TYPES[affinity]} COLLATE {collation})")
+        db.executemany("INSERT INTO t VALUES (?)", [(value,) for value in NEAR])
+        there = [value for (value,) in db.execute("SELECT k FROM t ORDER BY rowid")]
+        equal = db.execute(
+            "SELECT a.rowid, b.rowid FROM t AS a JOIN t AS b ON a.k = b.k"
+        ).fetchall()
+    keys = sync_keys([there], [collation])
+    assert max(map(len, keys)) <= 255
+    pairs = [
+        (a, b) for a, one in enumerate(keys, 1) for b, other in enumerate(keys, 1) if one == other
+    ]
+    assert pairs == sorted(equal)
+    assert keys == [one_key((value,), [collation]) for value in there]
+
+
+near = st.text("aA \0b", max_size=3) | st.sampled_from(
+    [1, 1.0, "1", b"1", b"a", b"", 2**63 - 1, 2.0**63]
+)
+kinds = st.tuples(st.sampled_from(AFFINITIES), st.sampled_from(COLLATIONS))
+
+
+@settings(checked, max_examples=300)
+@given(st.lists(st.tuples(kinds, near, near), min_size=2, max_size=3))
+def test_two_keys_are_the_same_bytes_where_the_embedded_store_takes_them_for_one(parts):
+    columns = tuple(Column(f"k{n}", kind, name) for n, ((kind, name), _, _) in enumerate(parts))
+    table = Table("t", "global", tuple(c.name for c in columns), columns)
+    keys = []
+    with closing(sqlite3.connect(":memory:")) as db:
+        db.execute(load("server/sqlite/build.sql.j2").create_table(t=SqliteTable(table)))
+        for key in ([one for _, one, _ in parts], [other for _, _, other in parts]):
+            names, places = ", ".join(table.key), ", ".join("?" * len(key))
+            db.execute(
+                f"INSERT OR REPLACE INTO t (tenant_id, {names}, modified_at_utc,"
+                " modified_by_user_id, sync_session, is_deleted)"
+                f" VALUES ('a', {places}, '', '', {len(keys)}, 0)",
+                key,
+            )
+            (as_there,) = db.execute(f"SELECT {names} FROM t WHERE sync_session = ?", (len(keys),))
+            keys.append(key_of(table, as_there))
+        is_one = db.execute("SELECT count(*) FROM t").fetchone() == (1,)
+    assert (keys[0] == keys[1]) == is_one
+
+
+@checked
+@given(st.lists(st.binary(max_size=150) | st.text(max_size=150), min_size=2, max_size=2), st.data())
+def test_what_stands_in_one_part_of_a_key_does_not_reach_into_the_next(key, data):
+    at = data.draw(st.integers(0, len(key[0])))
+    others = [
+        [key[0][:at], key[1]],
+        [key[0][:at], key[0][at:]],
+        [key[0][:at], key[0][at:] + key[1]] if type(key[0]) is type(key[1]) else key[::-1],
+        [one_key(key, PLAIN), ""],
+        [one_key(key, PLAIN)[10:], ""],
+    ]
+    for other in others:
+        assert (one_key(key, PLAIN) == one_key(other, PLAIN)) == (key == other)
+
+
+PLAIN = ["BINARY", "BINARY"]
+
+
+def test_a_blob_that_holds_the_end_of_a_part_does_not_end_there():
+    end = one_key(("", ""), PLAIN)
+    second = one_key((b"", b""), PLAIN).partition(end)[2].rstrip(b"\0")
+    for between in (end, end + second, end + second + bytes(7) + b"\1"):
+        one, other = (b"x" + between + b"y", b"z"), (b"x", b"y" + between + b"z")
+        assert one_key(one, PLAIN) != one_key(other, PLAIN)
+
+
+def test_no_key_can_be_made_to_look_like_one_that_ends_in_a_hash():
+    """Its bytes, read as a blob of told length, the end of that part, and an empty text."""
+    size = len(one_key(("x" * 999, ""), PLAIN)) - len(one_key((b"", ""), PLAIN))
+    longs = ((b"x" * size, f"{n}" + "y" * 300) for n in count())
+    long = next(key for key in longs if one_key(key, PLAIN).endswith(b"\xfe"))
+    forged = (one_key(long, PLAIN)[-size - 1 : -1], "")
+    assert one_key(forged, PLAIN) != one_key(long, PLAIN)
+
+
+def test_the_key_that_is_one_text_is_its_utf8():
+    assert one_key(("Käse ",), ["BINARY"]) == "Käse ".encode()
+    assert one_key(("Käse ",), ["NOCASE"]) == "käse ".encode()
+    assert one_key(("Käse ",), ["RTRIM"]) == "Käse".encode()
+    assert one_key(("x" * 254,), ["BINARY"]) == b"x" * 254
+
+
+# Lines
+
+
+ESCAPED = {"0": "\0", "b": "\b", "n": "\n", "r": "\r", "t": "\t", "Z": "\x1a"}
+
+
+def loaded(lines: bytes) -> list[list[str | None]]:
+    """What LOAD DATA reads. https://dev.mysql.com/doc/refman/8.0/en/load-data.html"""
+    parts = re.findall(r"\\.|[^\\]", lines.decode(), re.DOTALL)
+    rows: list[list[list[str]]] = [[[]]]
+    for part in parts:
+        if part == "\n":
+            rows.append([[]])
+        elif part == "\t":
+            rows[-1].append([])
+        else:
+            rows[-1][-1].append(part)
+    assert rows.pop() == [[]], "the last line ends too"
+    return [[None if field == ["\\N"] else unescaped(field) for field in row] for row in rows]
+
+
+def unescaped(field: Iterable[str]) -> str:
+    return "".join(ESCAPED.get(c[1], c[1]) if len(c) == 2 else c for c in field)
+
+
+def as_read(value: Any) -> str | None:
+    return value.hex() if isinstance(value, bytes) else None if value is None else str(value)
+
+
+columns_of_one_class = st.sampled_from(
+    [
+        st.none() | st.integers(-(2**63), 2**63 - 1),
+        st.none() | st.floats(allow_nan=False, allow_infinity=False),
+        st.none() | st.binary(max_size=5),
+        st.none() | st.sampled_from(TEXTS) | st.text(st.characters(exclude_categories=["Cs"])),
+        st.sampled_from([text for text in TEXTS if text.isalnum()]),
+    ]
+)
+
+
+@checked
+@given(st.data(), st.lists(columns_of_one_class, min_size=1, max_size=4), st.integers(1, 6))
+def test_rows_are_read_from_lines_as_they_were(data, columns, height):
+    filled = [data.draw(st.lists(c, min_size=height, max_size=height)) for c in columns]
+    given_rows = list(zip(*filled, strict=True))
+    read = loaded(as_lines(given_rows))
+    assert read == [[as_read(value) for value in row] for row in given_rows]
+
+
+@pytest.mark.parametrize("special", [text for text in TEXTS if not text.isalnum()], ids=repr)
+def test_a_text_is_read_from_lines_whatever_stands_beside_it(special):
+    given_rows = [(special, "a"), ("b", None), ("c\x1f", special)]
+    assert loaded(as_lines(given_rows)) == [list(row) for row in given_rows]
