@@ -11,7 +11,7 @@ import json
 import math
 import re
 import struct
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -41,9 +41,10 @@ _TAKEN = re.compile(r"DB_ROW_ID|DB_TRX_ID|DB_ROLL_PTR|FTS_DOC_ID", re.IGNORECASE
 _MOST_NAME = 64
 _MOST_FILE_NAME = 200  # a table's file has five bytes for what is no ASCII letter or digit
 
-_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,18})")
-_REAL = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?")
 _INT64 = range(-(2**63), 2**63)
+
+_PIECE_ROWS = 1000
 
 _MOST_KEY = 255
 _END, _TAG = b"\xfe", b"\xff"  # no UTF-8 has these bytes
@@ -64,6 +65,11 @@ class MysqlTable:
         self.name = _table_name(table.name)
         self.staged_name = f"sync_staged_{_hash(self.name)}"
         self.native = tuple(_native(table))
+        self._names = {c.name.lower(): column_here(c.name) for c in table.columns}
+
+    def name_of(self, column: Column) -> str:
+        """The name of a column here, whichever letters of it a tenant writes in upper case."""
+        return self._names[column.name.lower()]
 
 
 class MysqlLayout:
@@ -73,24 +79,22 @@ class MysqlLayout:
     """
 
     def __init__(self, table: Table, columns: Sequence[str], whole: Table) -> None:
-        self._table = table
-        self._by_name = {c.name.lower(): c for c in table.columns}
+        by_name = {c.name.lower(): c for c in table.columns}
         self._is_local = table.key_kind == "local"
-        self._key = () if self._is_local else tuple(self._by_name[n.lower()] for n in table.key)
-        self._columns = tuple(self._by_name[n.lower()] for n in columns)
-        self.t = MysqlTable(whole)
+        self._key = () if self._is_local else tuple(by_name[n.lower()] for n in table.key)
+        self._carried = (*self._key, *(by_name[n.lower()] for n in columns))
         self._is_partial = {n.lower() for n in columns} < {n.lower() for n in table.wire_columns}
+        self.t = MysqlTable(whole)
+        self._names_here = tuple(map(self.t.name_of, self._carried))
 
     @cached_property
     def names(self) -> Mapping[str, Any]:
         """What the templates of rows.sql.j2 are rendered with, but for `staged` and `is_shared`."""
         places = self._places
-        key = tuple(column_here(c.name) for c in self._key)
-        carried = [column_here(c.name) for c in (*self._key, *self._columns)]
-        selected = [name if name in places else None for name in carried]
+        selected = [name if name in places else None for name in self._names_here]
         return {
             "t": self.t,
-            "key": tuple(name for name in key if name in places),
+            "key": tuple(name for name in selected[: len(self._key)] if name),
             "native": tuple(name for name in selected if name),
             "bytes": frozenset(name for name in selected if name and places[name] == "LONGBLOB"),
             "selected": (["sync_key"] if self._is_local else []) + selected,
@@ -101,76 +105,82 @@ class MysqlLayout:
     def _places(self) -> dict[str, str]:
         return {c.name: c.type for c in self.t.native}
 
+    @property
+    def _skipped(self) -> int:
+        """How many values of a row come before those of `_carried`."""
+        return META + (1 if self._is_local else 0)
+
     def encode(self, rows: list[Row]) -> list[Row]:
         """`(sync_key, session, at, by, is_deleted, *native values, sync_overflow)` of each row."""
-        if not rows:
-            return []
-        parts = list(zip(*rows, strict=True))
-        keys = parts[META : META + (1 if self._is_local else len(self._key))]
-        values = parts[META + 1 :] if self._is_local else parts[META:]
-        overflow: list[dict[str, Any] | None] = [None] * len(rows)
-        if self._is_partial:
-            overflow = [{column_here(c.name): None for c in self._columns} for _ in rows]
-        native = []
-        for column, given in zip((*self._key, *self._columns), values, strict=True):
-            kept = self._encode_column(column, given, overflow)
-            if kept is not None:
-                native.append(kept)
-        texts = [None if o is None else json.dumps(o) for o in overflow]
-        return list(zip(self._sync_keys(keys), *parts[:META], *native, texts, strict=True))
+        return [row for some in _pieces(rows) for row in self._encode(some)]
 
     def decode(self, rows: list[Row]) -> list[Row]:
         """The inverse, of rows as they were selected."""
-        if not rows:
-            return []
-        skipped = META + (1 if self._is_local else 0)
+        return [row for some in _pieces(rows) for row in self._decode(some)]
+
+    def _encode(self, rows: list[Row]) -> Iterable[Row]:
+        parts = list(zip(*rows, strict=True))
+        overflow: dict[int, dict[str, Any]] = {}
+        native = []
+        for column, name, values in zip(
+            self._carried, self._names_here, parts[self._skipped :], strict=True
+        ):
+            if name in self._places:
+                native.append(_kept(column.affinity, name, values, overflow))
+            else:
+                _overflow(name, enumerate(values), overflow)
+        texts = self._overflow_texts(len(rows), overflow)
+        return zip(self._sync_keys(parts), *parts[:META], *native, texts, strict=True)
+
+    def _decode(self, rows: list[Row]) -> Iterable[Row]:
+        numeric = [n for n, c in enumerate(self._carried, self._skipped) if c.affinity == "numeric"]
+        overflow = {n: row[-1] for n, row in enumerate(rows) if row[-1] not in (None, "{}")}
+        if not (numeric or overflow):
+            return [row[:-1] for row in rows]
         parts: list[Sequence[Any]] = list(zip(*rows, strict=True))
-        overflow = parts.pop()
-        for position, column in enumerate((*self._key, *self._columns), skipped):
-            if column.affinity == "numeric":
-                parts[position] = [None if v is None else _number(v) for v in parts[position]]
-        if any(overflow):
-            self._fill(parts, overflow, skipped)
-        return list(zip(*parts, strict=True))
+        parts.pop()
+        for position in numeric:
+            parts[position] = _numbers(parts[position])
+        self._fill(parts, overflow)
+        return zip(*parts, strict=True)
 
-    def _encode_column(
-        self, column: Column, values: Sequence[Any], overflow: list[dict[str, Any] | None]
-    ) -> Sequence[Any] | None:
-        """The values that the column takes, None for others, which go to `overflow`.
-
-        None where the whole column has no place.
-        """
-        name = column_here(column.name)
-        place = self._places.get(name)
-        if place is not None and _all_fit(column.affinity, values):
-            return values if column.affinity != "numeric" else _texts(values)
-        kept = []
-        for position, value in enumerate(values):
-            fits = value is None or (place is not None and _fits(column.affinity, value))
-            if not fits:
-                overflow[position] = (overflow[position] or {}) | {name: _exact(value)}
-            kept.append(value if fits else None)
-        if place is None:
-            return None
-        return kept if column.affinity != "numeric" else _texts(kept)
-
-    def _sync_keys(self, keys: Sequence[Sequence[Any]]) -> Iterable[bytes]:
+    def _sync_keys(self, parts: Sequence[Sequence[Any]]) -> Sequence[bytes]:
         if self._is_local:
-            return keys[0]
+            return parts[META]
+        keys = parts[META : META + len(self._key)]
         return sync_keys(keys, [c.collation for c in self._key])
 
-    def _fill(self, parts: list[Sequence[Any]], overflow: Sequence[Any], skipped: int) -> None:
+    def _overflow_texts(
+        self, count: int, overflow: Mapping[int, Mapping[str, Any]]
+    ) -> list[str | None]:
+        """The JSON of each row. Where others' columns are to stay, it names every column that is
+        sent, with null where the value fits: a key that is equal can be of another class here.
+        """
+        usual: dict[str, Any] = dict.fromkeys(self._names_here) if self._is_partial else {}
+        texts = [json.dumps(usual) if self._is_partial else None] * count
+        for position, kept in overflow.items():
+            texts[position] = json.dumps(usual | dict(kept))
+        return texts
+
+    def _fill(self, parts: list[Sequence[Any]], overflow: Mapping[int, str]) -> None:
         """Put the values that did not fit where they belong."""
-        columns = (*self._key, *self._columns)
-        places = {column_here(c.name): n for n, c in enumerate(columns, skipped)}
-        for position, text in enumerate(overflow):
-            if text is None:
-                continue
+        places = {name: n for n, name in enumerate(self._names_here, self._skipped)}
+        filled: dict[int, list[Any]] = {}
+        for position, text in overflow.items():
             for name, exact in json.loads(text).items():
-                if name in places and exact is not None:
+                if name in places:
                     part = places[name]
-                    parts[part] = list(parts[part])
-                    parts[part][position] = _value(*exact)  # type: ignore[index]
+                    if part not in filled:
+                        filled[part] = list(parts[part])
+                    filled[part][position] = _value(*exact)
+        for part, values in filled.items():
+            parts[part] = values
+
+
+def _pieces(rows: list[Row]) -> Iterator[list[Row]]:
+    """The rows, few at a time: their columns are looked at one by one, and fit the cache so."""
+    for start in range(0, len(rows), _PIECE_ROWS):
+        yield rows[start : start + _PIECE_ROWS]
 
 
 def sync_keys(columns: Sequence[Sequence[Any]], collations: Sequence[str]) -> list[bytes]:
@@ -258,11 +268,7 @@ def _hash(name: str) -> str:
 def _native(table: Table) -> Iterable[MysqlColumn]:
     """The columns that have a place of their own: as many as a row is sure to hold."""
     left = _MOST_IN_ROW
-    is_key = {n.lower() for n in table.key} if table.key_kind == "global" else set()
-    wanted = is_key | {n.lower() for n in table.wire_columns}
     for column in table.columns:
-        if column.name.lower() not in wanted:
-            continue
         kind = _TYPES[column.affinity]
         left -= _IN_ROW[kind]
         if left < 0:
@@ -270,48 +276,75 @@ def _native(table: Table) -> Iterable[MysqlColumn]:
         yield MysqlColumn(column_here(column.name), kind)
 
 
-_CLASSES: Mapping[Affinity, type] = {"integer": int, "real": float, "text": str, "blob": bytes}
+_CLASSES: Mapping[Affinity, set[type]] = {
+    "integer": {int},
+    "real": {float},
+    "text": {str},
+    "blob": {bytes},
+    "numeric": {int, float},
+}
+
+
+def _kept(
+    affinity: Affinity, name: str, values: Sequence[Any], overflow: dict[int, dict[str, Any]]
+) -> Sequence[Any]:
+    """The values as the column takes them, NULL for others, which go to `overflow`."""
+    if not _all_fit(affinity, values):
+        fitting = [value is None or _fits(affinity, value) for value in values]
+        others = ((n, values[n]) for n, fits in enumerate(fitting) if not fits)
+        _overflow(name, others, overflow)
+        values = [value if fits else None for value, fits in zip(values, fitting, strict=True)]
+    return values if affinity != "numeric" else _texts(values)
+
+
+def _overflow(
+    name: str, values: Iterable[tuple[int, Any]], overflow: dict[int, dict[str, Any]]
+) -> None:
+    """Note the values, each with its row."""
+    for position, value in values:
+        if value is not None:
+            overflow.setdefault(position, {})[name] = _exact(value)
 
 
 def _all_fit(affinity: Affinity, values: Sequence[Any]) -> bool:
-    """Whether `_fits` is true of every value but NULL; looking at whole columns, which is fast."""
+    """Whether `_fits` is true of every value but NULL; fast, by a look at the whole column."""
     kinds = set(map(type, values)) - {type(None)}
-    if not kinds:
-        return True
-    if kinds != {_CLASSES.get(affinity, int)}:
+    if not kinds <= _CLASSES[affinity]:
         return False
-    return affinity != "real" or all(v is None or math.isfinite(v) for v in values)
+    if affinity == "real" and 0.0 in values:
+        return all(value is None or _fits(affinity, value) for value in values)
+    return float not in kinds or all(v is None or math.isfinite(v) for v in values)
 
 
 def _fits(affinity: Affinity, value: Any) -> bool:
-    """Whether the column gives the value back as it is."""
-    if affinity == "numeric":
-        if isinstance(value, bytes):
-            return False
-        text = _text(value)
-        back = _number(text)
-        return type(back) is type(value) and _text(back) == text
-    if type(value) is not _CLASSES[affinity]:
+    """Whether the column gives the value back as it is. MariaDB makes 0.0 of -0.0."""
+    if affinity == "numeric" and isinstance(value, str):
+        return not _NUMBER.fullmatch(value)
+    if type(value) not in _CLASSES[affinity]:
         return False
-    return not isinstance(value, float) or math.isfinite(value)
+    if not isinstance(value, float):
+        return True
+    return math.isfinite(value) and (affinity == "numeric" or repr(value) != "-0.0")
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:
-    return [None if v is None else _text(v) for v in values]
+    """The values of a NUMERIC column as text: of a number, the one that is its own."""
+    return [value if value is None or type(value) is str else repr(value) for value in values]
 
 
-def _text(value: Any) -> str:
-    """A value of a NUMERIC column as text: of a number, the one that is its own."""
-    return value if isinstance(value, str) else repr(value)
+def _numbers(texts: Sequence[str | None]) -> list[Any]:
+    """The inverse of `_texts`, where every value fits."""
+    numbers: dict[str | None, Any] = {
+        text: _number(text) for text in set(texts) if text is not None
+    }
+    return list(map(numbers.get, texts))
 
 
 def _number(text: str) -> int | float | str:
-    """The inverse of `_text`, where there is one."""
-    if _INTEGER.fullmatch(text) and (number := int(text)) in _INT64:
-        return number
-    if _REAL.fullmatch(text) and repr(real := float(text)) == text:
-        return real
-    return text
+    found = _NUMBER.fullmatch(text)
+    if not found:
+        return text
+    return float(text) if found.lastindex else int(text)
 
 
 _READERS: Mapping[str, Callable[[str], Any]] = {
@@ -346,27 +379,27 @@ def as_lines(rows: list[Row]) -> bytes:
 
     The values of one column are of one class, or None.
     """
+    return b"".join(map(_as_lines, _pieces(rows)))
+
+
+def _as_lines(rows: list[Row]) -> bytes:
     texts = [_as_texts(values) for values in zip(*rows, strict=True)]
     return ("\n".join(map("\t".join, zip(*texts, strict=True))) + "\n").encode()
 
 
 def _as_texts(values: Sequence[Any]) -> Sequence[str]:
-    kinds = set(map(type, values))
-    convert: Callable[[Any], str] = str
-    if bytes in kinds:
-        convert = bytes.hex
-    elif float in kinds:
-        convert = repr
-    elif str in kinds:
-        present = values if type(None) not in kinds else [v for v in values if v is not None]
-        if _SPECIAL.search("\x1f".join(present)):
-            convert = _escaped
-        elif type(None) not in kinds:
-            return values
-    if type(None) in kinds:
-        return ["\\N" if v is None else convert(v) for v in values]
-    return [convert(v) for v in values]
+    present = [v for v in values if v is not None] if None in values else values
+    texts = _present_as_texts(present)
+    if present is values:
+        return texts
+    left = iter(texts)
+    return ["\\N" if v is None else next(left) for v in values]
 
 
-def _escaped(text: str) -> str:
-    return text.translate(_ESCAPES)
+def _present_as_texts(values: Sequence[Any]) -> Sequence[str]:
+    kind = type(values[0]) if values else str
+    if kind is not str:
+        return list(map(bytes.hex if kind is bytes else repr, values))
+    if not _SPECIAL.search("\x1f".join(values)):
+        return values
+    return [text.translate(_ESCAPES) if _SPECIAL.search(text) else text for text in values]

@@ -6,19 +6,26 @@ import json
 import math
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mysql_client import connect, run
 
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table
 from syncsession_client.statements import load
-from syncsession_server.stores.mysql_layout import MysqlLayout, as_lines, sync_keys
+from syncsession_server.stores.mysql_layout import (
+    MysqlLayout,
+    MysqlTable,
+    as_lines,
+    sync_keys,
+)
 from syncsession_server.stores.sqlite_layout import SqliteTable
 
 checked = settings(deadline=None, max_examples=150, derandomize=True, database=None)
@@ -126,7 +133,9 @@ class Kept:
 def is_held(kind: str, value: Any) -> bool:
     """Whether a column of the type gives the value back as it is."""
     held = {"BIGINT": int, "DOUBLE": float, "LONGTEXT": str, "LONGBLOB": bytes}[kind]
-    return value is None or (type(value) is held and (held is not float or math.isfinite(value)))
+    if value is None or type(value) is not float:
+        return value is None or type(value) is held
+    return held is float and math.isfinite(value) and repr(value) != "-0.0"
 
 
 def merge_patch(text: str, patch: str) -> str:
@@ -205,12 +214,13 @@ def test_what_was_sent_last_comes_back_exactly(data, both):
         kept.commit(MysqlLayout(table, carried, whole), sent)
         for row in sent:
             expect(expected, table, carried, row)
-    found = kept.select(MysqlLayout(table, table.wire_columns, whole))
-    shown = {
-        key: (*row["meta"], *row["key"], *(row.get(name) for name in table.wire_columns))
-        for key, row in expected.items()
-    }
-    assert repr(found) == repr(shown)
+    for columns in (table.wire_columns, data.draw(st.permutations(table.wire_columns))[:3]):
+        found = kept.select(MysqlLayout(table, columns, whole))
+        shown = {
+            key: (*row["meta"], *row["key"], *map(row.get, columns))
+            for key, row in expected.items()
+        }
+        assert repr(found) == repr(shown)
 
 
 def expect(
@@ -237,17 +247,15 @@ def one_key(key: Row, collations: Sequence[str]) -> bytes:
 
 @pytest.mark.parametrize("affinity", AFFINITIES)
 def test_every_value_comes_back_from_every_column_and_key(affinity):
-    columns = (Column("k", affinity), Column("v", affinity))
-    table = Table("t", "global", ("k",), columns)
+    table = Table("t", "global", ("k",), (Column("k", affinity), Column("v", affinity)))
     layout = MysqlLayout(table, ("v",), table)
     sent = [(None, None, None, 0, value, value) for value in SPECIAL]
     sent += [(None, None, None, 0, f"of {n}", value) for n, value in enumerate((None, *SPECIAL))]
-    for given_rows in (sent, *([row] for row in sent)):  # columns of one value go another way
-        encoded = layout.encode(given_rows)
-        selected = [(*meta, *rest) for _, *meta, _, _, _ in [] for rest in meta] or [
-            row[1:] for row in encoded
-        ]
-        assert repr(layout.decode(selected)) == repr(given_rows)
+    for together in (sent, *([row] for row in sent)):
+        encoded = layout.encode(together)
+        kinds = [column.type for column in layout.t.native]
+        assert all(map(is_held, kinds * len(encoded), (v for row in encoded for v in row[5:-1])))
+        assert repr(layout.decode([row[1:] for row in encoded])) == repr(together)
 
 
 def test_a_value_that_fits_its_column_stands_there():
@@ -255,7 +263,7 @@ def test_a_value_that_fits_its_column_stands_there():
     table = Table("t", "global", ("k",), (Column("k", "text"), *columns))
     layout = MysqlLayout(table, table.wire_columns, table)
     fitting = [
-        (None, None, None, 0, "k", 2**63 - 1, -0.0, "a\0b", b"\0", 2.5),
+        (None, None, None, 0, "k", 2**63 - 1, 0.0, "a\0b", b"\0", 2.5),
         (None, None, None, 0, "k ", None, 1e308, "", b"", "2026-01-31"),
         (None, None, None, 0, "K", -1, 5e-324, "1", None, 7),
     ]
@@ -289,6 +297,135 @@ def test_a_table_of_many_columns_keeps_as_many_as_a_row_can_hold_in_places_of_th
         *(f"c{n}" for n in range(len(layout.t.native), 300)),
     }
     assert json.loads(encoded[1][-1]) == {"k": ["integer", "8"]}
+
+
+def test_rows_beyond_those_that_are_looked_at_together_stay_in_order():
+    table = Table("t", "global", ("k",), (Column("k", "integer"), Column("v", "numeric")))
+    layout = MysqlLayout(table, ("v",), table)
+    sent = [(None, None, None, 0, n, b"v" if n % 700 == 0 else n / 2) for n in range(2500)]
+    encoded = layout.encode(sent)
+    assert repr(layout.decode([row[1:] for row in encoded])) == repr(sent)
+    lines = loaded(as_lines(encoded))
+    assert [row[5] for row in lines] == list(map(str, range(2500)))
+
+
+def test_a_column_has_its_place_however_a_tenant_writes_it():
+    columns = (Column("Id", "integer"), Column("NAME", "text"))
+    table = Table("t", "global", ("Id",), columns)
+    layout = MysqlLayout(table, ("name",), as_others_have_it(table))
+    assert layout.names["key"] == ("iD",)
+    assert layout.names["selected"] == ["iD", "name"]
+    ((*_, overflow),) = layout.encode([(None, None, None, 0, 1, "x")])
+    assert overflow is None
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 1.0), (math.inf, math.inf), (2.0, 2)])
+def test_a_key_is_of_the_class_that_was_sent_last(before, after):
+    columns = (Column("k", "real"), Column("v", "text"), Column("w", "text"))
+    table = Table("t", "global", ("k",), columns)
+    kept = Kept()
+    kept.commit(MysqlLayout(table, ("v", "w"), table), [(1, None, None, 0, before, "v", "w")])
+    kept.commit(MysqlLayout(table, ("v",), table), [(2, None, None, 0, after, "x")])
+    (found,) = kept.select(MysqlLayout(table, ("v", "w"), table)).values()
+    assert repr(found) == repr((2, None, None, 0, after, "x", "w"))
+
+
+# A real database
+
+
+WIDE = Table(
+    "any thing",
+    "global",
+    ("k", "n"),
+    (
+        *(Column("n", "integer"), Column("k", "blob")),
+        *(Column(f"c %s {affinity}", affinity) for affinity in AFFINITIES),
+        *(Column(f"w{n}", "text") for n in range(200)),
+    ),
+)
+ITEM = Table("item", "local", ("id",), (Column("id", "integer"), Column("v", "numeric")))
+
+
+@pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "dedicated"])
+@pytest.mark.parametrize("is_loaded", [True, False], ids=["loaded", "inserted"])
+def test_mariadb_gives_back_what_it_was_given(mariadb, tmp_path, monkeypatch, is_loaded, is_shared):
+    monkeypatch.chdir(tmp_path)
+    kept = {table.name: Kept() for table in (WIDE, ITEM)}
+    with connect(mariadb.create_database()) as db:
+        for table in (WIDE, ITEM):
+            build(db, table)
+        for number, (table, carried, sent) in enumerate(real_sessions(), 1):
+            layout = MysqlLayout(table, carried, table)
+            commit(db, layout, sent, number, is_loaded=is_loaded, is_shared=is_shared)
+            stamped = [(number, at or "now", by or "user", *rest) for _, at, by, *rest in sent]
+            kept[table.name].commit(layout, stamped)
+        for table in (WIDE, ITEM):
+            layout = MysqlLayout(table, table.wire_columns, table)
+            sql = ROWS.select_all(**layout.names)
+            found = layout.decode(list(run(db, sql, {"tenant_id": "a", "first": 0, "last": 9})))
+            expected = dict(sorted(kept[table.name].select(layout).items()))
+            assert list(map(repr, found)) == list(map(repr, expected.values()))
+
+
+def real_sessions() -> Iterator[tuple[Table, tuple[str, ...], list[Row]]]:
+    """Every value in every column and key; then in some of the columns, and some rows deleted."""
+    turned = [*SPECIAL[50:], *SPECIAL[:50]]
+    filler = [None] * 200
+    all_columns = [
+        (7, None, "é\t", 0, key, n, *[value] * 5, *filler[:-1], value)
+        for n, (key, value) in enumerate(zip(SPECIAL, turned, strict=True))
+    ]
+    yield WIDE, WIDE.wire_columns, all_columns
+    some = ("w199", "c %s numeric", "C %S TEXT", "w0")
+    yield (
+        *(WIDE, some),
+        [(None, "at", None, 0, key, n, None, n, key, key) for n, key in enumerate(SPECIAL[::-1])][
+            ::2
+        ],
+    )
+    yield WIDE, (), [(None, None, None, 1, key, n) for n, key in enumerate(SPECIAL)][::3]
+    yield WIDE, (), [(None, None, None, 1, key, -1) for key in SPECIAL]
+    ids = [bytes([n]) * 16 for n in range(len(SPECIAL))]
+    yield (
+        *(ITEM, ITEM.wire_columns),
+        [(None, None, None, 0, *row) for row in zip(ids, SPECIAL, turned, strict=True)],
+    )
+    yield ITEM, (), [(None, "later", None, 0, row_id) for row_id in ids[::2]]
+    yield ITEM, ("v",), [(None, None, None, 0, row_id, None) for row_id in ids[::3]]
+
+
+ROWS, BUILD, STAGED = (
+    load(f"server/mysql/{part}.sql.j2", pyformat=True) for part in ("rows", "build", "staged")
+)
+
+
+def build(db: Any, table: Table) -> None:
+    for create in (BUILD.create_table, BUILD.create_staged):
+        run(db, create(t=MysqlTable(table), collation="utf8mb4_nopad_bin") % {})
+
+
+def commit(
+    db: Any, layout: MysqlLayout, rows: list[Row], number: int, *, is_loaded: bool, is_shared: bool
+) -> None:
+    """Commit a session as the store does."""
+    staged = layout.t.staged_name if is_shared else "sync_staged"
+    names = {**layout.names, "staged": staged, "is_shared": is_shared}
+    if not is_shared:
+        run(db, STAGED.drop_dedicated())
+        run(db, STAGED.create_dedicated(t=layout.t) % {})
+    placed = [("a", number, n, *row) for n, row in enumerate(layout.encode(rows))]
+    if is_loaded:
+        Path("rows").write_bytes(as_lines(placed))
+        run(db, STAGED.load(**names) % {})
+    else:
+        with db.cursor() as cursor:
+            cursor.executemany(STAGED.insert(**names), placed)
+    assert run(db, "SHOW WARNINGS") == ()
+    stamp = {"tenant_id": "a", "number": number, "now": "now", "user_id": "user"}
+    run(db, ROWS.upsert(**names), stamp)
+    run(db, ROWS.tombstone(**names), stamp)
+    if is_shared:
+        run(db, STAGED.clear_shared(**names), stamp)
 
 
 # Keys
