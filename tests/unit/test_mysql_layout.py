@@ -1,14 +1,9 @@
-"""Rows as MySQL keeps them: every value comes back as what it was, and keys are one where SQLite
-says so.
-"""
+"""Rows as MySQL keeps them: every value comes back as what it was, from a real MariaDB too."""
 
 import json
 import math
 import re
-import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mysql_client import connect, run
+from odd_values import SPECIAL, TEXTS
 
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table
@@ -26,58 +22,11 @@ from syncsession_server.stores.mysql_layout import (
     as_lines,
     sync_keys,
 )
-from syncsession_server.stores.sqlite_layout import SqliteTable
 
 checked = settings(deadline=None, max_examples=150, derandomize=True, database=None)
 
 AFFINITIES: tuple[Affinity, ...] = ("integer", "real", "text", "blob", "numeric")
 COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
-
-TEXTS = [
-    *(
-        "",
-        " ",
-        "a",
-        "A",
-        "a ",
-        " a",
-        "é",
-        "É",
-        "e\u0301",
-        "ß",
-        "🎻",
-        "\U0010ffff",
-        "\ufeff",
-        "\uffff",
-    ),
-    *("NULL", "null", "\\N", "\\", "\\\\", "\\t", "\t", "\n", "\r\n", "\\\n", "\b", "\x1a", "\x1f"),
-    *(
-        "\0",
-        "a\0",
-        "a\0b",
-        "a\0c",
-        "A\0b",
-        "'",
-        '"',
-        "`",
-        "%s",
-        "%(a)s",
-        ",",
-        "[]",
-        "{}",
-        "x" * 300,
-    ),
-    *("0", "-0", "1", "01", "+1", " 1", "1 ", "1_0", "٣", "1.0", "1.50", ".5", "5.", "0x10", "1e5"),
-    *("1e+22", "1E+22", "1e-07", "-0.0", "inf", "-inf", "nan", "Infinity", "2026-01-31", "12:30"),
-    *("9223372036854775807", "9223372036854775808", "-9223372036854775808", "9" * 40, "true"),
-]
-NUMBERS = [
-    *(0, 1, -1, 10, 2**53, 2**53 + 1, 2**63 - 1, -(2**63), 0.0, -0.0, 1.0, -1.0, 0.1, 1.5, 1e5),
-    *(1e15, 1e16, 1e22, 1e-7, 5e-324, 1e308, math.nextafter(math.inf, 0), 2.0**53, 2.0**63),
-    *(-(2.0**63), 2.0**64, math.inf, -math.inf),
-]
-BLOBS = [b"", b"\0", b"a", b"A", b"\xfd\xfe\xff", b"\\N", b"NULL", bytes(range(256)), b"\xff" * 300]
-SPECIAL: list[Any] = [*TEXTS, *NUMBERS, *BLOBS]
 
 present: st.SearchStrategy[Any] = (
     st.sampled_from(SPECIAL)
@@ -236,13 +185,10 @@ def expect(
 
 
 def key_of(table: Table, key: Row) -> bytes:
+    if table.key_kind == "local":
+        return key[0]
     collations = {c.name: c.collation for c in table.columns}
-    return key[0] if table.key_kind == "local" else one_key(key, [collations[n] for n in table.key])
-
-
-def one_key(key: Row, collations: Sequence[str]) -> bytes:
-    (found,) = sync_keys([[value] for value in key], collations)
-    return found
+    return sync_keys([[value] for value in key], [collations[name] for name in table.key])[0]
 
 
 @pytest.mark.parametrize("affinity", AFFINITIES)
@@ -394,6 +340,33 @@ def real_sessions() -> Iterator[tuple[Table, tuple[str, ...], list[Row]]]:
     yield ITEM, ("v",), [(None, None, None, 0, row_id, None) for row_id in ids[::3]]
 
 
+FULL = {
+    "texts": ["text"] * 400,
+    "integers": ["integer"] * 1000,
+    "all kinds": [*AFFINITIES] * 100,
+}
+
+
+@pytest.mark.parametrize("affinities", FULL.values(), ids=FULL)
+def test_mariadb_holds_a_row_that_is_as_full_as_can_be(mariadb, affinities):
+    columns = tuple(Column(f"c{n}", affinity) for n, affinity in enumerate(affinities))
+    table = Table("full", "global", ("k",), (Column("k", "text"), *columns))
+    layout = MysqlLayout(table, table.wire_columns, table)
+    by_affinity = {"integer": -(2**63), "real": 0.1, "blob": b"\xff" * 40, "numeric": 0.1}
+    in_row = [by_affinity.get(affinity, "x" * 40) for affinity in affinities]
+    outside = [v * 50 if isinstance(v, str | bytes) else v for v in in_row]
+    sent = [
+        (1, "🎻" * 255, "🎻" * 255, 0, f"{n}" + "k" * 300, *full)
+        for n, full in enumerate((in_row, outside, [None] * len(columns)))
+    ]
+    with connect(mariadb.create_database()) as db:
+        build(db, table)
+        commit(db, layout, sent, 1, is_loaded=False, is_shared=True)
+        values = {"tenant_id": "a", "first": 0, "last": 9}
+        found = layout.decode(list(run(db, ROWS.select_all(**layout.names), values)))
+    assert repr(found) == repr(sent)
+
+
 ROWS, BUILD, STAGED = (
     load(f"server/mysql/{part}.sql.j2", pyformat=True) for part in ("rows", "build", "staged")
 )
@@ -426,120 +399,6 @@ def commit(
     run(db, ROWS.tombstone(**names), stamp)
     if is_shared:
         run(db, STAGED.clear_shared(**names), stamp)
-
-
-# Keys
-
-TYPES = {"integer": "INTEGER", "real": "REAL", "text": "TEXT", "blob": "BLOB", "numeric": "NUMERIC"}
-NEAR = [
-    *SPECIAL,
-    b" ",
-    b"1",
-    b"a ",
-    b"\0\0",
-    "é ",
-    "a\0B",
-    "A\0b ",
-    "a\0bb",
-    "aa",
-    "aa\0",
-    "\0a",
-    "\0b",
-]
-
-
-def defined(collation: str, *affinities: Affinity) -> Table:
-    columns = tuple(Column(f"k{n}", kind, collation) for n, kind in enumerate(affinities))
-    return Table("t", "global", tuple(c.name for c in columns), columns)
-
-
-@pytest.mark.parametrize("collation", COLLATIONS)
-@pytest.mark.parametrize("affinity", AFFINITIES)
-def test_two_values_are_the_same_bytes_where_sqlite_takes_them_for_equal(affinity, collation):
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.execute(f"CREATE TABLE t (k {TYPES[affinity]} COLLATE {collation})")
-        db.executemany("INSERT INTO t VALUES (?)", [(value,) for value in NEAR])
-        there = [value for (value,) in db.execute("SELECT k FROM t ORDER BY rowid")]
-        equal = db.execute(
-            "SELECT a.rowid, b.rowid FROM t AS a JOIN t AS b ON a.k = b.k"
-        ).fetchall()
-    keys = sync_keys([there], [collation])
-    assert max(map(len, keys)) <= 255
-    pairs = [
-        (a, b) for a, one in enumerate(keys, 1) for b, other in enumerate(keys, 1) if one == other
-    ]
-    assert pairs == sorted(equal)
-    assert keys == [one_key((value,), [collation]) for value in there]
-
-
-near = st.text("aA \0b", max_size=3) | st.sampled_from(
-    [1, 1.0, "1", b"1", b"a", b"", 2**63 - 1, 2.0**63]
-)
-kinds = st.tuples(st.sampled_from(AFFINITIES), st.sampled_from(COLLATIONS))
-
-
-@settings(checked, max_examples=300)
-@given(st.lists(st.tuples(kinds, near, near), min_size=2, max_size=3))
-def test_two_keys_are_the_same_bytes_where_the_embedded_store_takes_them_for_one(parts):
-    columns = tuple(Column(f"k{n}", kind, name) for n, ((kind, name), _, _) in enumerate(parts))
-    table = Table("t", "global", tuple(c.name for c in columns), columns)
-    keys = []
-    with closing(sqlite3.connect(":memory:")) as db:
-        db.execute(load("server/sqlite/build.sql.j2").create_table(t=SqliteTable(table)))
-        for key in ([one for _, one, _ in parts], [other for _, _, other in parts]):
-            names, places = ", ".join(table.key), ", ".join("?" * len(key))
-            db.execute(
-                f"INSERT OR REPLACE INTO t (tenant_id, {names}, modified_at_utc,"
-                " modified_by_user_id, sync_session, is_deleted)"
-                f" VALUES ('a', {places}, '', '', {len(keys)}, 0)",
-                key,
-            )
-            (as_there,) = db.execute(f"SELECT {names} FROM t WHERE sync_session = ?", (len(keys),))
-            keys.append(key_of(table, as_there))
-        is_one = db.execute("SELECT count(*) FROM t").fetchone() == (1,)
-    assert (keys[0] == keys[1]) == is_one
-
-
-@checked
-@given(st.lists(st.binary(max_size=150) | st.text(max_size=150), min_size=2, max_size=2), st.data())
-def test_what_stands_in_one_part_of_a_key_does_not_reach_into_the_next(key, data):
-    at = data.draw(st.integers(0, len(key[0])))
-    others = [
-        [key[0][:at], key[1]],
-        [key[0][:at], key[0][at:]],
-        [key[0][:at], key[0][at:] + key[1]] if type(key[0]) is type(key[1]) else key[::-1],
-        [one_key(key, PLAIN), ""],
-        [one_key(key, PLAIN)[10:], ""],
-    ]
-    for other in others:
-        assert (one_key(key, PLAIN) == one_key(other, PLAIN)) == (key == other)
-
-
-PLAIN = ["BINARY", "BINARY"]
-
-
-def test_a_blob_that_holds_the_end_of_a_part_does_not_end_there():
-    end = one_key(("", ""), PLAIN)
-    second = one_key((b"", b""), PLAIN).partition(end)[2].rstrip(b"\0")
-    for between in (end, end + second, end + second + bytes(7) + b"\1"):
-        one, other = (b"x" + between + b"y", b"z"), (b"x", b"y" + between + b"z")
-        assert one_key(one, PLAIN) != one_key(other, PLAIN)
-
-
-def test_no_key_can_be_made_to_look_like_one_that_ends_in_a_hash():
-    """Its bytes, read as a blob of told length, the end of that part, and an empty text."""
-    size = len(one_key(("x" * 999, ""), PLAIN)) - len(one_key((b"", ""), PLAIN))
-    longs = ((b"x" * size, f"{n}" + "y" * 300) for n in count())
-    long = next(key for key in longs if one_key(key, PLAIN).endswith(b"\xfe"))
-    forged = (one_key(long, PLAIN)[-size - 1 : -1], "")
-    assert one_key(forged, PLAIN) != one_key(long, PLAIN)
-
-
-def test_the_key_that_is_one_text_is_its_utf8():
-    assert one_key(("Käse ",), ["BINARY"]) == "Käse ".encode()
-    assert one_key(("Käse ",), ["NOCASE"]) == "käse ".encode()
-    assert one_key(("Käse ",), ["RTRIM"]) == "Käse".encode()
-    assert one_key(("x" * 254,), ["BINARY"]) == b"x" * 254
 
 
 # Lines
