@@ -9,7 +9,7 @@ import re
 import sqlite3
 import tracemalloc
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -41,10 +41,10 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server of this module's own: what is described here must not meet other tests' tables."""
-    path = tmp_path_factory.mktemp("door") / "server.db"
-    with serving(Settings(database=f"sqlite:///{path}", status_wait_seconds=5.0)) as running:
+    settings = Settings(database=new_database(), migrate=True, status_wait_seconds=5.0)
+    with serving(settings) as running:
         yield running
 
 
@@ -755,10 +755,10 @@ BOMBS = {
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def small(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server that takes little."""
-    path = tmp_path_factory.mktemp("small") / "server.db"
-    with serving(Settings(database=f"sqlite:///{path}", max_body_bytes=LIMIT)) as running:
+    settings = Settings(database=new_database(), migrate=True, max_body_bytes=LIMIT)
+    with serving(settings) as running:
         yield running
 
 
@@ -1080,9 +1080,9 @@ TABLES += ["ix_sync_note", "new", "old", "temp", "main", "r", "incoming", "outgo
 
 @pytest.mark.parametrize("key", ["INTEGER", "TEXT"])
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_that_is_called_as_ours_syncs(world: World, tmp_path, name, key):
-    path = tmp_path / "own.db"
-    with serving(Settings(database=f"sqlite:///{path}", status_wait_seconds=5.0)) as server:
+def test_a_table_that_is_called_as_ours_syncs(new_database, tmp_path, name, key):
+    settings = Settings(database=new_database(), migrate=True, status_wait_seconds=5.0)
+    with serving(settings) as server:
         world = World(server, tmp_path)
         a = world.device("a.db", f'CREATE TABLE "{name}" (id {key} PRIMARY KEY, v)')
         a.execute(f"INSERT INTO \"{name}\" VALUES (1, 'one'), (2, x'00'), (3, NULL)")
