@@ -54,6 +54,15 @@ class Server:
         text = to_pyformat(sql) if isinstance(self.store, MysqlStore) else sql
         return self.run(self.store.read(lambda tx: tx.all(text, params)))
 
+    def schema(self) -> list[tuple[Any, ...]]:
+        """What describes the tables in the server's database."""
+        if isinstance(self.store, MysqlStore):
+            return self.rows(
+                "SELECT table_name, column_name, column_type, column_key"
+                "  FROM information_schema.columns WHERE table_schema = database() ORDER BY 1, 2"
+            )
+        return self.rows("SELECT name, sql FROM sqlite_master")
+
 
 @contextmanager
 def serving(settings: Settings) -> Iterator[Server]:

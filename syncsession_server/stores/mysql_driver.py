@@ -52,7 +52,8 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         return self.is_usable and not self.is_reading and not self.get_transaction_status()
 
     def escape(self, obj: Any) -> str:
-        """A value as SQL. Bytes in hexadecimal, which is fast, or as they are, which is half the size;
+        """A value as SQL. Bytes in hexadecimal, which is fast, or as they are, which is half as long.
+
         aiomysql 0.3 cannot write them with the PyMySQL that it comes with.
         """
         if not isinstance(obj, bytes):

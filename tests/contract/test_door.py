@@ -43,7 +43,12 @@ LIMIT = 1 << 20
 @pytest.fixture(scope="module")
 def server(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server of this module's own: what is described here must not meet other tests' tables."""
-    settings = Settings(database=new_database(), migrate=True, status_wait_seconds=5.0)
+    settings = Settings(
+        database=new_database(),
+        migrate=True,
+        status_wait_seconds=5.0,
+        pull_shared_table_threshold=0,
+    )
     with serving(settings) as running:
         yield running
 
@@ -104,23 +109,19 @@ class Door:
         """A row goes up and comes down again."""
         key = uuid.uuid4().hex
         assert self.push(row(key, 1))["status"] == "committed"
-        stored = self.server.rows(
-            f'SELECT v FROM "{self.table}" WHERE tenant_id = :tenant AND id = :key',
-            tenant=self.tenant,
-            key=key,
-        )
-        assert stored == [(1,)]
+        assert [key, 1] in pulled(self, self.table)
 
     def stored(self) -> dict[str, list[tuple[Any, ...]]]:
         """What the server holds of this tenant, and its schema."""
         ours = "WHERE tenant_id = :tenant"
         tables = ["sync_tenant", "sync_tenant_table", "sync_session", "sync_staging", "sync_pull"]
-        tables += ["sync_pull_batch", "sync_device", self.table, self.local]
+        tables += ["sync_device", self.table, self.local]
         held = {
             t: self.server.rows(f'SELECT * FROM "{t}" {ours}', tenant=self.tenant) for t in tables
         }
-        held["sync_table"] = self.server.rows("SELECT * FROM sync_table")
-        held["schema"] = self.server.rows("SELECT name, sql FROM sqlite_master")
+        for table in ("sync_table", "sync_pull_batch"):
+            held[table] = self.server.rows(f"SELECT * FROM {table}")
+        held["schema"] = self.server.schema()
         return held
 
     @contextmanager
@@ -757,7 +758,12 @@ BOMBS = {
 @pytest.fixture(scope="module")
 def small(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server that takes little."""
-    settings = Settings(database=new_database(), migrate=True, max_body_bytes=LIMIT)
+    settings = Settings(
+        database=new_database(),
+        migrate=True,
+        max_body_bytes=LIMIT,
+        pull_shared_table_threshold=0,
+    )
     with serving(settings) as running:
         yield running
 
@@ -860,12 +866,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_table_of_any_name_takes_rows_and_gives_them_back(door: Door, name):
-    schema = door.server.rows("SELECT name, sql FROM sqlite_master")
+    schema = door.server.schema()
     assert door.describe(described(name)).status_code == 200
     assert door.push(row("a", b"1"), row("gone", 1, is_deleted=1), table=name)["error"] is None
     assert door.push(row("a", "one"), table=name)["status"] == "committed"
     assert pulled(door, name) == [["a", "one"]]
-    assert set(schema) <= set(door.server.rows("SELECT name, sql FROM sqlite_master"))
+    assert set(schema) <= set(door.server.schema())
     door.good_session()
 
 

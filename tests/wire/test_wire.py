@@ -1,7 +1,8 @@
 """Golden messages: what crosses the wire, byte for byte, checked against each side alone.
 
 `conversation.json` is one device that pushes and another that pulls, `spooled.json` the same where
-the server takes the pull for a large one. A change of them is a change of the protocol. To record it anew: SYNCSESSION_RECORD_WIRE=1 pytest tests/wire
+the server takes the pull for a large one. A change of them is a change of the protocol. To record
+them anew: SYNCSESSION_RECORD_WIRE=1 pytest tests/wire
 """
 
 import json
@@ -162,6 +163,7 @@ def test_the_server_alone_answers_as_the_golden_conversation_says(wire_server: S
                 headers={
                     "Authorization": f"Bearer {token}",
                     "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
                     protocol.VERSION_HEADER: "1",
                     protocol.DEVICE_HEADER: device_id,
                 },
