@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -57,17 +57,27 @@ def open_store(settings: Settings) -> SqliteStore | MysqlStore:
     return SqliteStore(Path(url.path))
 
 
-async def _store(app: web.Application) -> AsyncIterator[None]:
-    """Hold the store from start-up until the last request is done."""
-    settings = app[SETTINGS]
+@asynccontextmanager
+async def current_store(settings: Settings) -> AsyncIterator[SqliteStore | MysqlStore]:
+    """The store that the settings name, open, with the schema of this version.
+
+    Raises:
+        OutOfDate: it has an older one, and the settings do not say to migrate it.
+    """
     async with open_store(settings) as store:
         if settings.migrate:
             await store.migrate()
         if not await store.is_current():
             raise OutOfDate(
-                f"the schema of {settings.database_url().label} is older than this server: run "
-                "syncsession-server migrate with the same --database, or run with --migrate"
+                f"the schema of {settings.database_url().label} is not the one of this version: "
+                "run syncsession-server migrate with the same --database, or run with --migrate"
             )
+        yield store
+
+
+async def _store(app: web.Application) -> AsyncIterator[None]:
+    """Hold the store from start-up until the last request is done."""
+    async with current_store(app[SETTINGS]) as store:
         app[STORE] = store
         yield
 

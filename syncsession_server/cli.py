@@ -14,7 +14,7 @@ from marshmallow import validate
 from syncsession_client.protocol.commands import Cli
 from syncsession_client.protocol.errors import InvalidSetting
 
-from .app import create_app, open_store
+from .app import create_app, current_store, open_store
 from .settings import Described, Settings, described, read
 from .tenants import SCOPES, create_token
 
@@ -80,6 +80,24 @@ def run(**values: Any) -> None:
     asyncio.run(_serve(read(values)))
 
 
+@main.command()
+@setting_options("database")
+def migrate(**texts: Any) -> None:
+    """Bring the schema of the server's own tables up to this version.
+
+    It may be run again, and from several places at once.
+
+    \b
+    Example:
+        syncsession-server migrate --database mysql://user:password@host:3306/name
+    """
+    settings = read(texts)
+    label = settings.database_url().label
+    for name in asyncio.run(_migrate(settings)):
+        click.echo(f"{label}: {name}")
+    click.echo(f"{label} is up to date")
+
+
 @main.group()
 def token() -> None:
     """Make the tokens by which devices are let in."""
@@ -114,8 +132,13 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
     click.echo(made)
 
 
-async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
+async def _migrate(settings: Settings) -> list[str]:
     async with open_store(settings) as store:
+        return await store.migrate()
+
+
+async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
+    async with current_store(settings) as store:
         return await create_token(store, tenant=tenant, user=user, scopes=frozenset(scopes))
 
 
