@@ -71,10 +71,9 @@ class _Spool:
         self.waiting.append((number, payload))
         self._rows += rows
         self._waiting_bytes += len(payload)
-        is_large = self._rows > self._limits.inline_rows or self._waiting_bytes > _INLINE_BYTES
-        if is_large and (
-            len(self.waiting) >= _WRITE_TOGETHER or self._waiting_bytes > _WRITE_BYTES
-        ):
+        is_large = self._waiting_bytes > _WRITE_BYTES
+        is_many = self._rows > self._limits.inline_rows and len(self.waiting) >= _WRITE_TOGETHER
+        if is_large or is_many:
             await self._write()
 
     async def finish(self) -> None:
