@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -14,6 +13,7 @@ from marshmallow import validate
 from syncsession_client.protocol.commands import Cli
 from syncsession_client.protocol.errors import InvalidSetting
 
+from . import logs
 from .app import create_app, open_store
 from .settings import Described, Settings, described, read
 from .tenants import SCOPES, create_token
@@ -76,8 +76,9 @@ def run(**values: Any) -> None:
     Example:
         syncsession-server run --port 8484
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(read(values)))
+    settings = read(values)
+    logs.configure(settings.log_level, settings.log_format)
+    asyncio.run(_serve(settings))
 
 
 @main.group()

@@ -7,6 +7,7 @@ from contextlib import suppress
 from syncsession_client.protocol.errors import TryLater
 
 from .commit import commit_session
+from .logs import about
 from .stores import Store
 
 logger = logging.getLogger(__name__)
@@ -52,7 +53,9 @@ class Committer:
                 queued = await tx.first(self._store.sql.sessions.oldest_queued, {})
             if queued is None:
                 return
-            await commit_session(self._store, *queued)
+            tenant_id, session_id = queued
+            with about(tenant_id=tenant_id, session_id=session_id):
+                await commit_session(self._store, tenant_id, session_id)
             async with self._ended:
                 self._ended.notify_all()
             await self._store.tidy()
