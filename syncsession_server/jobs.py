@@ -2,12 +2,14 @@
 
 import asyncio
 import logging
+import time
 from contextlib import suppress
 
 from syncsession_client.protocol.errors import TryLater
 
 from .commit import commit_session
 from .logs import about
+from .metrics import Metrics
 from .stores import Store
 
 logger = logging.getLogger(__name__)
@@ -19,8 +21,9 @@ class Committer:
     It starts at once when woken; the poll only catches what another process left in the queue.
     """
 
-    def __init__(self, store: Store, poll_seconds: float) -> None:
+    def __init__(self, store: Store, poll_seconds: float, metrics: Metrics) -> None:
         self._store = store
+        self._metrics = metrics
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
         self._ended = asyncio.Condition()
@@ -55,10 +58,23 @@ class Committer:
                 return
             tenant_id, session_id = queued
             with about(tenant_id=tenant_id, session_id=session_id):
-                await commit_session(self._store, tenant_id, session_id)
+                await self._commit(tenant_id, session_id)
             async with self._ended:
                 self._ended.notify_all()
             await self._store.tidy()
+
+    async def _commit(self, tenant_id: str, session_id: str) -> None:
+        started = time.monotonic()
+        if not await commit_session(self._store, tenant_id, session_id):
+            return
+        ours = {"tenant_id": tenant_id, "session_id": session_id}
+        outcome = await self._store.first(self._store.sql.sessions.outcome, ours)
+        if outcome is None:
+            return
+        status, rows = outcome
+        self._metrics.session_ended(status, time.monotonic() - started)
+        if status == "committed":
+            self._metrics.rows_pushed(rows)
 
     async def _pause(self) -> None:
         with suppress(TimeoutError):

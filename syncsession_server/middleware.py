@@ -1,4 +1,4 @@
-"""What happens around every request: a line in the log, errors in one shape, version, caller."""
+"""What happens around every request: log and metrics, errors in one shape, version, caller."""
 
 import asyncio
 import logging
@@ -11,6 +11,7 @@ from aiohttp import web
 
 from syncsession_client import protocol
 from syncsession_client.protocol.errors import (
+    Maintenance,
     ProtocolMismatch,
     ServerBusy,
     SyncError,
@@ -18,7 +19,7 @@ from syncsession_client.protocol.errors import (
     UnknownRoute,
 )
 
-from .keys import CALLER, SETTINGS, STORE
+from .keys import CALLER, METRICS, SETTINGS, STORE
 from .logs import about
 from .tenants import identify
 
@@ -28,28 +29,20 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 REQUEST_ID_HEADER = "X-Request-Id"
 
-_OPEN = frozenset({"/health"})
+_OPEN = frozenset({"/health", "/ready", "/metrics"})
 _REQUEST_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _UUID = re.compile(r"[0-9a-f-]{36}")
 _MOST_PATH = 200
 
 
 @web.middleware
-async def logged(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log every request, under an id that the answer repeats."""
+async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Log and measure every request, under an id that the answer repeats."""
     request_id, started = _request_id(request), time.monotonic()
     with about(request_id=request_id, **_path_ids(request)):
         response = await handler(request)
         response.headers[REQUEST_ID_HEADER] = request_id
-        values = {
-            "method": request.method,
-            "path": _path(request),
-            "status": response.status,
-            "seconds": round(time.monotonic() - started, 6),
-        }
-        if CALLER in request:
-            values["tenant_id"] = request[CALLER].tenant_id
-        logger.log(_level(request), "request", extra=values)
+        _tell(request, response.status, time.monotonic() - started)
     return response
 
 
@@ -70,6 +63,14 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
     except Exception:
         logger.exception("%s %s failed", request.method, _path(request))
         return _failure(SyncError("the server failed; its log says why"))
+
+
+@web.middleware
+async def refuse_in_maintenance(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Send every device away while the server is being worked on."""
+    if request.app[SETTINGS].maintenance and request.path not in _OPEN:
+        raise Maintenance("the server is being worked on; try again later")
+    return await handler(request)
 
 
 @web.middleware
@@ -95,7 +96,25 @@ async def require_caller(request: web.Request, handler: Handler) -> web.StreamRe
         return await handler(request)
 
 
-MIDDLEWARES = [logged, errors_as_json, require_version, require_caller]
+MIDDLEWARES = [observed, errors_as_json, refuse_in_maintenance, require_version, require_caller]
+
+
+def _tell(request: web.Request, status: int, seconds: float) -> None:
+    """A line in the log, and a place in the numbers; those know the path as its route only."""
+    values = {
+        "method": request.method,
+        "path": _path(request),
+        "status": status,
+        "seconds": round(seconds, 6),
+    }
+    if CALLER in request:
+        values["tenant_id"] = request[CALLER].tenant_id
+    logger.log(_level(request), "request", extra=values)
+    resource = request.match_info.route.resource
+    if resource is None:  # a path or a method that anybody may have made up
+        request.app[METRICS].request_answered("other", "other", status, seconds)
+    else:
+        request.app[METRICS].request_answered(request.method, resource.canonical, status, seconds)
 
 
 def _request_id(request: web.Request) -> str:

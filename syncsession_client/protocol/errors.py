@@ -8,7 +8,7 @@
     │   ├── WrongTenant  SchemaContradiction
     │   └── SessionState ── SessionExpired  SessionFailed
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   ├── ServerUnreachable  ServerBusy  StillCommitting
+    │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
     │   └── DatabaseLocked  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
@@ -157,6 +157,12 @@ class ServerBusy(TryLater):
     """The server cannot take the request now."""
 
     code = "server_busy"
+
+
+class Maintenance(TryLater):
+    """The server is being worked on, and takes nothing until that is done."""
+
+    code = "maintenance"
 
 
 class StillCommitting(TryLater):

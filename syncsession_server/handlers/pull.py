@@ -1,12 +1,13 @@
 """Pull: begin one, serve its batches, forget it."""
 
+import msgspec
 from aiohttp import web
 
 from syncsession_client import protocol
 from syncsession_client.protocol import bodies
 
 from .. import pulls
-from ..keys import CALLER, STORE
+from ..keys import CALLER, METRICS, STORE
 from ..schemas import PullSchema, check
 from ..tenants import admit_device, check_device
 from . import requests
@@ -32,6 +33,7 @@ async def begin(request: web.Request) -> web.Response:
             tuple((name, group["sessions"]) for group in groups for name in group["tables"]),
         ),
     )
+    request.app[METRICS].rows_pulled(_rows(answer))
     return web.Response(text=answer, content_type="application/json")
 
 
@@ -58,3 +60,15 @@ async def complete(request: web.Request) -> web.Response:
     pull_id = requests.path_id(request, "pull_id")
     await pulls.complete(request.app[STORE], caller.tenant_id, pull_id)
     return web.Response(status=204)
+
+
+class _Batch(msgspec.Struct):
+    rows: int
+
+
+class _Answer(msgspec.Struct):
+    batches: list[_Batch]
+
+
+def _rows(answer: str) -> int:
+    return sum(batch.rows for batch in msgspec.json.decode(answer, type=_Answer).batches)

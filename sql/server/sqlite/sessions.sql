@@ -121,3 +121,20 @@ SELECT b.number, b.encoding, b.payload
 DELETE FROM sync_staging
  WHERE tenant_id = :tenant_id
    AND session_id = :session_id;
+
+-- name: outcome
+SELECT s.status, s.count_rows
+  FROM sync_session AS s
+ WHERE s.tenant_id = :tenant_id
+   AND s.session_id = :session_id;
+
+-- name: count_by_status
+-- Of all tenants, in the order of sessions.STATES. Reads every session.
+SELECT count(CASE WHEN s.status = 'open' THEN 1 END),
+       count(CASE WHEN s.status = 'staged' THEN 1 END),
+       count(CASE WHEN s.status = 'queued' THEN 1 END),
+       count(CASE WHEN s.status = 'processing' THEN 1 END),
+       count(CASE WHEN s.status = 'committed' THEN 1 END),
+       count(CASE WHEN s.status = 'failed' THEN 1 END),
+       count(CASE WHEN s.status = 'expired' THEN 1 END)
+  FROM sync_session AS s;
