@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from aiohttp import web
 from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
-from syncsession_client.protocol.errors import InvalidSetting
 
 from . import logs
-from .app import create_app, open_store
+from .app import open_store
+from .serving import serve
 from .settings import Described, Settings, described, read
 from .tenants import SCOPES, create_token
 
@@ -78,7 +76,14 @@ def run(**values: Any) -> None:
     """
     settings = read(values)
     logs.configure(settings.log_level, settings.log_format)
-    asyncio.run(_serve(settings))
+    label = settings.database_url().label
+    serve(
+        settings,
+        lambda url: click.echo(
+            f"syncsession-server is ready on {url} (database {label})", err=True
+        ),
+    )
+    click.echo("syncsession-server has stopped", err=True)
 
 
 @main.group()
@@ -118,31 +123,3 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
 async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
     async with open_store(settings) as store:
         return await create_token(store, tenant=tenant, user=user, scopes=frozenset(scopes))
-
-
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    # Bodies are unpacked by our own code, which knows the limit.
-    runner = web.AppRunner(create_app(settings), auto_decompress=False, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        port = runner.addresses[0][1]
-        click.echo(
-            f"syncsession-server is ready on http://{settings.host}:{port} "
-            f"(database {settings.database_url().label})",
-            err=True,
-        )
-        await stop.wait()
-    except OSError as error:
-        raise InvalidSetting(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "choose another with --host or --port"
-        ) from error
-    finally:
-        await runner.cleanup()
-    click.echo("syncsession-server has stopped", err=True)

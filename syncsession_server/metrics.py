@@ -4,7 +4,10 @@ Several worker processes share a directory, in which each keeps its numbers: whi
 asked answers with the sums.
 """
 
+import os
+import tempfile
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -12,7 +15,22 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+_VARIABLE = "PROMETHEUS_MULTIPROC_DIR"
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0)
+
+
+@contextmanager
+def shared_directory() -> Iterator[Path]:
+    """A directory for the numbers of the workers that are started inside.
+
+    The variable is what prometheus_client looks at while it is imported, in each of them.
+    """
+    with tempfile.TemporaryDirectory(prefix="syncsession-metrics-") as made:
+        os.environ[_VARIABLE] = made
+        try:
+            yield Path(made)
+        finally:
+            del os.environ[_VARIABLE]
 
 
 class Metrics:
