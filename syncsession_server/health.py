@@ -5,12 +5,13 @@ import time
 
 from syncsession_client.protocol.errors import SyncError
 
-from .sessions import STATES
 from .settings import Settings
 from .stores import Store
 
+_LIVE = ("open", "staged", "queued", "processing")
+_ENDED = ("committed", "failed", "expired")
 _ANSWER_SECONDS = 3.0
-_COUNTS_LAST_SECONDS = 5.0
+_ENDED_LAST_SECONDS = 60.0
 
 
 async def ready_faults(store: Store, settings: Settings) -> list[str]:
@@ -27,25 +28,34 @@ async def ready_faults(store: Store, settings: Settings) -> list[str]:
 
 
 class SessionCounts:
-    """How many sessions are in each state. All are counted, so the result is kept for a moment."""
+    """How many sessions are in each state: live ones as they are, the others counted now and then,
+    since those may be many.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._counts: dict[str, int] = {}
-        self._until = 0.0
+        self._ended: dict[str, int] = {}
+        self._ended_until = 0.0
         self._counting = asyncio.Lock()
 
     async def read(self) -> dict[str, int] | None:
-        """The counts, a few seconds old at most; None where the database does not answer."""
+        """The counts by state; None where the database does not answer. Those that have ended are
+        left out where they could not be counted yet.
+        """
+        live = await self._count(self._store.sql.sessions.count_live, _LIVE)
+        if live is None:
+            return None
+        async with self._counting:
+            if time.monotonic() >= self._ended_until:
+                ended = await self._count(self._store.sql.sessions.count_ended, _ENDED)
+                self._ended = ended or self._ended
+                self._ended_until = time.monotonic() + _ENDED_LAST_SECONDS
+        return live | self._ended
+
+    async def _count(self, sql: str, states: tuple[str, ...]) -> dict[str, int] | None:
         try:
-            async with asyncio.timeout(_ANSWER_SECONDS), self._counting:
-                if time.monotonic() >= self._until:
-                    await self._count()
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                row = await self._store.first(sql, {})
         except (TimeoutError, SyncError):
             return None
-        return self._counts
-
-    async def _count(self) -> None:
-        row = await self._store.first(self._store.sql.sessions.count_by_status, {})
-        self._counts = dict(zip(STATES, row or (), strict=True))
-        self._until = time.monotonic() + _COUNTS_LAST_SECONDS
+        return dict(zip(states, row or (), strict=True))

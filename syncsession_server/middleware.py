@@ -3,8 +3,8 @@
 import asyncio
 import logging
 import re
+import secrets
 import time
-import uuid
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
@@ -120,7 +120,7 @@ def _tell(request: web.Request, status: int, seconds: float) -> None:
 def _request_id(request: web.Request) -> str:
     """The id that the request brings; one of ours where it has none that is fit for a log."""
     brought = request.headers.get(REQUEST_ID_HEADER, "")
-    return brought if _REQUEST_ID.fullmatch(brought) else uuid.uuid4().hex
+    return brought if _REQUEST_ID.fullmatch(brought) else secrets.token_hex(16)
 
 
 def _path_ids(request: web.Request) -> dict[str, str]:

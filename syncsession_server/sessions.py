@@ -13,7 +13,6 @@ from typing import Any
 from syncsession_client.protocol.errors import SessionExpired, SessionFailed, SessionState
 from syncsession_client.protocol.session_set import SessionSet
 
-STATES = ("open", "staged", "queued", "processing", "committed", "failed", "expired")
 ENDED = frozenset({"committed", "failed", "expired"})
 
 

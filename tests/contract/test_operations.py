@@ -33,7 +33,7 @@ def get(server: Server, path: str, **headers: str) -> httpx.Response:
 
 def numbers(server: Server) -> dict[str, float]:
     """Every number of /metrics by its name and labels; the counts of sessions are fresh."""
-    server.app[SESSION_COUNTS]._until = 0.0
+    server.app[SESSION_COUNTS]._ended_until = 0.0
     text = get(server, "/metrics").text
     found = re.findall(r"^([a-z_]+(?:\{.*\})?) (\S+)$", text, re.M)
     assert len(dict(found)) == len(found)
@@ -229,7 +229,11 @@ def test_numbers_are_told_without_the_database_too(server, monkeypatch):
     assert any("/v1/me" in name for name in found)
 
 
-def test_sessions_are_not_counted_for_every_reader(server, monkeypatch):
-    numbers(server)
-    monkeypatch.setattr(server.store, "first", raise_busy)
-    assert "syncsession_database_up 1.0" in get(server, "/metrics").text
+def test_sessions_that_have_ended_are_not_counted_for_every_reader(server, tmp_path):
+    device = World(server, tmp_path).device("a.db", NOTE)
+    pushed(device, "a")
+    committed = 'syncsession_sessions{status="committed"}'
+    assert numbers(server)[committed] == 1
+    pushed(device, "b")
+    assert f"{committed} 1.0" in get(server, "/metrics").text
+    assert numbers(server)[committed] == 2

@@ -128,13 +128,18 @@ SELECT s.status, s.count_rows
  WHERE s.tenant_id = :tenant_id
    AND s.session_id = :session_id;
 
--- name: count_by_status
--- Of all tenants, in the order of sessions.STATES. Reads every session.
+-- name: count_live
+-- Of all tenants: open, staged, queued, processing. Index: ix_session_live.
 SELECT count(CASE WHEN s.status = 'open' THEN 1 END),
        count(CASE WHEN s.status = 'staged' THEN 1 END),
        count(CASE WHEN s.status = 'queued' THEN 1 END),
-       count(CASE WHEN s.status = 'processing' THEN 1 END),
-       count(CASE WHEN s.status = 'committed' THEN 1 END),
+       count(CASE WHEN s.status = 'processing' THEN 1 END)
+  FROM sync_session AS s
+ WHERE s.status IN ('open', 'staged', 'queued', 'processing');
+
+-- name: count_ended
+-- Of all tenants: committed, failed, expired. Reads every session.
+SELECT count(CASE WHEN s.status = 'committed' THEN 1 END),
        count(CASE WHEN s.status = 'failed' THEN 1 END),
        count(CASE WHEN s.status = 'expired' THEN 1 END)
   FROM sync_session AS s;
