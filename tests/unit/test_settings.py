@@ -21,12 +21,10 @@ def served(monkeypatch, *args: str, **environment: str) -> Settings:
     """The settings that `run` begins to serve with."""
     seen = []
 
-    async def serve(settings):
-        seen.append(settings)
-
-    monkeypatch.setattr(cli, "_serve", serve)
+    monkeypatch.setattr(cli, "serve", lambda settings, _: seen.append(settings))
+    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
     done = run(*args, **environment)
-    assert (done.exit_code, done.output) == (0, "")
+    assert (done.exit_code, done.output) == (0, "syncsession-server has stopped\n")
     return seen[0]
 
 
