@@ -32,6 +32,8 @@ LITERAL_SQL = re.compile(
 )
 """How a statement begins. A word alone may be something else: DELETE is an HTTP method."""
 
+DIALECTS = sorted(path.name for path in (ROOT / "sql" / "server").iterdir())
+
 NAME = re.compile(r"^-- name: (\w+)\s*$", re.MULTILINE)
 
 
@@ -237,10 +239,9 @@ class Uses(ast.NodeVisitor):
     def _learn(self, tree: ast.Module) -> bool:
         """Whether there is a variable that was not known to stand for a file."""
         before = sum(map(len, self._aliases.values()))
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Assign) and (paths := self._paths(node.value)):
-                for target in node.targets:
-                    self._aliases.setdefault(ast.unparse(target), set()).update(paths)
+        for target, value in assigned(tree):
+            if paths := self._paths(value):
+                self._aliases.setdefault(ast.unparse(target), set()).update(paths)
         return sum(map(len, self._aliases.values())) > before
 
     def _pattern(self, node: ast.AST) -> str:
@@ -255,6 +256,16 @@ class Uses(ast.NodeVisitor):
 
     def _fits(self, match: re.Match[str] | None) -> bool:
         return match is not None and self._texts.issuperset(match.groups())
+
+
+def assigned(tree: ast.Module) -> Iterator[tuple[ast.expr, ast.expr]]:
+    """Every (target, value), those of `a, b = c, d` too."""
+    for node in ast.walk(tree):
+        for target in node.targets if isinstance(node, ast.Assign) else ():
+            if isinstance(target, ast.Tuple) and isinstance(node.value, ast.Tuple):
+                yield from zip(target.elts, node.value.elts, strict=True)
+            else:
+                yield target, node.value
 
 
 def sql_files(side: str) -> dict[str, set[str]]:
@@ -278,9 +289,9 @@ def loaded(package: str, function: str) -> dict[str, str]:
     }
 
 
-def unused(package: str, files: dict[str, str], statements: dict[str, set[str]]) -> list[str]:
+def unused(paths: list[Path], files: dict[str, str], statements: dict[str, set[str]]) -> list[str]:
     left = {path: set(names) for path, names in statements.items()}
-    for path in python_files(package):
+    for path in paths:
         uses = Uses(parse(path), files)
         for file, names in left.items():
             names -= uses.uses(file, names)
@@ -291,17 +302,42 @@ def test_the_client_uses_every_statement_of_its_sql_files():
     files = loaded(CLIENT, "load")
     statements = sql_files("client")
     assert set(files.values()) == set(statements)
-    assert unused(CLIENT, files, statements) == []
+    assert unused(python_files(CLIENT), files, statements) == []
 
 
-def test_the_server_uses_every_statement_of_its_sql_files_in_each_dialect():
-    parts = loaded(SERVER, "part")
-    for dialect in (ROOT / "sql" / "server").iterdir():
-        within = f"server/{dialect.name}"
-        files = {rf"sql\.{name}": f"{within}/{file}" for name, file in parts.items()}
-        statements = {p: n for p, n in sql_files(within).items() if "/migrations/" not in p}
-        assert set(files.values()) == set(statements)
-        assert unused(SERVER, files, statements) == []
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_server_uses_every_statement_of_its_sql_files_in_each_dialect(dialect):
+    """Migrations are run whole, and schema.sql is for who reads it."""
+    within = f"server/{dialect}"
+    files = {rf"sql\.{name}": f"{within}/{file}" for name, file in loaded(SERVER, "part").items()}
+    statements = {
+        path: names
+        for path, names in sql_files(within).items()
+        if "/migrations/" not in path and not path.endswith("/schema.sql")
+    }
+    assert set(files.values()) == set(statements)
+    assert unused(of_dialect(dialect), files, statements) == []
+
+
+def of_dialect(dialect: str) -> list[Path]:
+    """The server's files, without those of a store for another database."""
+    stores, others = ROOT / SERVER / "stores", tuple(d for d in DIALECTS if d != dialect)
+    return [
+        path
+        for path in python_files(SERVER)
+        if path.parent != stores or not path.name.startswith(others)
+    ]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_the_server_runs_every_migration_of_a_dialect_in_order(dialect):
+    (listed,) = (
+        ast.literal_eval(value)
+        for target, value in assigned(parse(ROOT / SERVER / "stores" / "__init__.py"))
+        if ast.unparse(target) == "_MIGRATIONS"
+    )
+    there = (ROOT / "sql" / "server" / dialect / "migrations").iterdir()
+    assert list(listed) == sorted(path.stem for path in there)
 
 
 @pytest.mark.parametrize(
@@ -316,6 +352,7 @@ def test_the_server_uses_every_statement_of_its_sql_files_in_each_dialect():
             {"second"},
         ),
         ("sql = FILE.first\nrun(sql)", {"first"}),
+        ("x, self.sql = 1, FILE\nrun(self.sql.first, x.second)", {"first"}),
         ("for name in FILE: run(name)", {"first", "second", "in_between"}),
         ("getattr(FILE, 'first')", {"first"}),
         ("getattr(FILE, f'in_{x}')", set()),

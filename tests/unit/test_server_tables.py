@@ -1,6 +1,8 @@
 """Application tables on the server: their names, what may be added, what a batch may hold."""
 
 import re
+import sqlite3
+from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -11,16 +13,16 @@ from hypothesis import strategies as st
 from syncsession_client.protocol.batches import META, Batch, decode, encode
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
 from syncsession_client.protocol.tables import Column, Table
-from syncsession_client.statements import load
+from syncsession_client.statements import root
 from syncsession_server import tables
+from syncsession_server.stores.sqlite_layout import SqliteLayout, SqliteTable
 from syncsession_server.tables import (
-    ServerTable,
     check_batch,
     check_description,
     column_name,
+    folded,
     merged,
     new_columns,
-    server_column,
     table_name,
 )
 
@@ -44,8 +46,9 @@ OURS = [
     "sync_session",
     "is_deleted",
     "row_id",
+    *("sync_key", "sync_overflow", "sync_number", "sync_position", "sync_base"),
 ]
-RESERVED = ["sync_session", "sync_", "sqlite_master", "sqlite_", "ix_sync_note", "ix_sync_"]
+RESERVED = ["sync_", "_sync_", "sqlite_master", "sqlite_", "ix_sync_note", "ix_"]
 names = st.lists(
     st.sampled_from(["app_", "APP_", "App_", *OURS, *RESERVED, "note", "_", "id", "x", "İ", "ſ"]),
     min_size=1,
@@ -60,53 +63,80 @@ names = st.lists(
 @example("Row_Id", "APP_row_id")
 def test_names_that_differ_here_differ_there(one, other):
     for rename in (column_name, table_name):
-        same_here = ascii_lower(one) == ascii_lower(other)
-        assert (ascii_lower(rename(one)) == ascii_lower(rename(other))) == same_here
+        same_here = folded(one) == folded(other)
+        assert (folded(rename(one)) == folded(rename(other))) == same_here
 
 
-def ascii_lower(name: str) -> str:
-    """As SQLite compares names: without regard to the case of ASCII letters."""
-    return "".join(c.lower() if c.isascii() else c for c in name)
+@checked
+@given(names, names)
+@example("É", "é")
+@example("K", "\N{KELVIN SIGN}")
+def test_names_are_folded_alike_where_sqlite_takes_them_for_equal(one, other):
+    with closing(sqlite3.connect(":memory:")) as db:
+        ((same,),) = db.execute("SELECT ? = ? COLLATE NOCASE", (one, other))
+    assert (folded(one) == folded(other)) == same
 
 
 @checked
 @given(names)
 def test_no_name_becomes_one_of_ours(name):
-    assert ascii_lower(column_name(name)) not in OURS
-    assert not re.match("(sync_|sqlite_|ix_sync_)", ascii_lower(table_name(name)))
+    assert folded(column_name(name)) not in OURS
+    assert not re.match("(_?sync_|sqlite_|ix_)", folded(table_name(name)))
 
 
 @pytest.mark.parametrize(
-    "name", ["note", "id", "tenant", "is_deleted2", "my_sync_session", "app", "app_x"]
+    "name", ["note", "id", "tenant", "is_deleted2", "my_sync_session", "sync", "ix", "app", "app_x"]
 )
 def test_a_name_that_is_not_ours_stays_as_it_is(name):
     assert (column_name(name), table_name(name)) == (name, name)
 
 
-def test_no_table_has_the_name_of_an_object_of_ours():
+@pytest.mark.parametrize("dialect", ["sqlite", "mysql"])
+def test_no_table_has_the_name_of_an_object_of_ours(dialect):
     """Tables and indexes share one space of names in SQLite."""
-    schema = load("server/sqlite/schema.sql")
-    made = [re.search(r"IF NOT EXISTS (\w+)", getattr(schema, name)) for name in schema]
-    taken = {found[1] for found in made if found}
-    assert len(taken) > 9
-    for name in (*taken, "ix_sync_note", "_sync_staged"):
-        assert table_name(name) not in {*taken, "ix_sync_note", "_sync_staged"}
-        assert table_name(name.upper()).lower() not in taken
+    files = (root() / "server" / dialect).rglob("*.sql*")
+    texts = "".join(path.read_text(encoding="utf-8") for path in files)
+    made = re.findall(
+        r"^CREATE.*(?:TABLE|INDEX) (?:IF NOT EXISTS )?(?!IF )(\w+)", texts, re.MULTILINE
+    )
+    taken = {"ix_sync_note", *made}
+    assert taken > {"sync_session", "sync_pull_batch"}
+    for name in taken:
+        assert table_name(name) not in taken
+        assert folded(table_name(name.upper())) not in taken
+
+
+# The embedded store
 
 
 def test_the_columns_of_a_table_with_local_keys_are_its_row_id_and_the_hint():
-    table = ServerTable(LOCAL)
+    table = SqliteTable(LOCAL)
     assert [(c.name, c.type) for c in table.key] == [("row_id", "BLOB")]
     assert [(c.name, c.type) for c in table.columns] == [("id", "INTEGER"), ("v", "BLOB")]
     named = msgspec.structs.replace(LOCAL, key=("row_id",), columns=(Column("row_id", "integer"),))
-    assert [c.name for c in ServerTable(named).columns] == ["app_row_id"]
+    assert [c.name for c in SqliteTable(named).columns] == ["app_row_id"]
 
 
 def test_the_columns_of_a_table_with_a_composite_key_stand_in_key_order():
-    table = ServerTable(PRICE)
+    table = SqliteTable(PRICE)
     assert table.key_names == ("shop", "item")
     assert table.collated_key == ("item",)
     assert [c.name for c in table.columns] == ["p"]
+
+
+def test_a_column_that_is_called_as_ours_has_another_name_in_the_real_table():
+    wide = msgspec.structs.replace(NOTE, columns=(*NOTE.columns, Column("Is_Deleted", "integer")))
+    named = [(c.name, c.type) for c in SqliteTable(wide).columns]
+    assert named == [("v", "BLOB"), ("app_Is_Deleted", "INTEGER")]
+
+
+def test_a_layout_names_the_columns_that_a_batch_carries_and_leaves_values_as_they_are():
+    layout = SqliteLayout(PRICE, ("P",))
+    assert layout.names["t"] == SqliteTable(PRICE)
+    assert (layout.names["key"], layout.names["columns"]) == (("shop", "item"), ("P",))
+    assert SqliteLayout(LOCAL, ("Row_Id",)).names["columns"] == ("app_Row_Id",)
+    rows = [(None, None, None, 0, "s", "i", value) for value in (None, 1, -0.0, "\0", b"\xff")]
+    assert layout.decode(layout.encode(rows)) == rows
 
 
 # What is here, and what a device describes
@@ -143,12 +173,6 @@ def test_the_union_has_the_columns_of_both_and_those_that_were_here_first(here, 
 def with_columns(listed: list[str]) -> Table:
     columns = tuple(Column(name, "text") for name in ("id", *listed))
     return Table("t", "global", ("id",), columns)
-
-
-def test_a_column_that_is_called_as_ours_is_added_under_its_name_here():
-    wide = msgspec.structs.replace(NOTE, columns=(*NOTE.columns, Column("Is_Deleted", "integer")))
-    (column,) = map(server_column, new_columns(NOTE, merged(NOTE, wide)))
-    assert (column.name, column.type) == ("app_Is_Deleted", "INTEGER")
 
 
 CONTRADICTIONS = {
@@ -225,6 +249,7 @@ AS_CAME = type(came(Batch("t", ("k",), (), [[None, None, None, 0, "k"]])).rows[0
         (NOTE, [None, None, None, 0, "k", None]),
         (NOTE, [7, "2026-01-31T09:30:00.000Z", "alice", 1, 1.5, 2**63 - 1]),
         (NOTE, [2**63 - 1, "", "", 0, b"", -(2**63)]),
+        (NOTE, [None, "t" * 255, "ü" * 255, 0, "k", "v" * 256]),
         (LOCAL, [None, None, None, 0, bytes(16), 5, float("inf")]),
         (PRICE, [None, None, None, 0, "s", "i", -0.0]),
     ],
@@ -259,12 +284,19 @@ def test_the_fault_of_a_row_is_told_with_its_position(position):
         check(NOTE, *rows)
 
 
+@pytest.mark.parametrize("meta", [("t" * 256, None), (None, "ü" * 256)])
+def test_a_time_or_a_user_has_at_most_255_characters(meta):
+    with pytest.raises(BadRequest, match=r"row 1 .*longer than 255 characters"):
+        check(NOTE, [None, None, None, 0, "k", 1], [None, *meta, 0, "k", 1])
+
+
 anything = (
     st.none()
     | st.booleans()
     | st.sampled_from([0, 1, 2, -1, 2**63 - 1, 2**63, -(2**63), -(2**63) - 1, 2**64, 1.0, 0.0])
     | st.floats()
     | st.text(max_size=3)
+    | st.sampled_from(["t" * 255, "t" * 256])
     | st.sampled_from([bytes(15), bytes(16), bytes(17), b""])
     | st.just([1])
     | st.just({"a": 1})
@@ -306,7 +338,7 @@ def test_the_fast_check_agrees_with_the_slow_one(is_local, width, key_end):
 
 @pytest.mark.parametrize("part", range(6))
 @pytest.mark.parametrize(
-    "value", [True, 1.0, 2, 2**63, float("nan"), [1], {}, None, "x", b"x"], ids=repr
+    "value", [True, 1.0, 2, 2**63, float("nan"), [1], {}, None, "x", b"x", "x" * 256], ids=repr
 )
 def test_both_checks_agree_on_each_kind_of_value_in_each_place(part, value):
     good = [1, "at", "by", 0, "k", 1]

@@ -1,8 +1,12 @@
-"""SQL by name: files load, the statements of the client compile, any name can be quoted."""
+"""SQL by name: files load, the statements of the client compile, any name can be quoted.
+
+The statements of the server compile in test_dialects.py.
+"""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import jinja2
 import pytest
@@ -13,6 +17,7 @@ from syncsession_client.statements import Statements, load, quote, root
 
 FILES = sorted(p.relative_to(root()).as_posix() for p in root().rglob("*.sql*"))
 PLAIN = [path for path in FILES if path.endswith(".sql")]
+CLIENT = [path for path in PLAIN if path.startswith("client/")]
 TEMPLATES = [path for path in FILES if path.endswith(".j2")]
 COMPLETE = ("PRAGMA", "BEGIN", "COMMIT", "ROLLBACK", "VACUUM")
 """How statements begin that EXPLAIN does not take, or that have nothing to name."""
@@ -24,8 +29,8 @@ checked = settings(deadline=None, max_examples=100, derandomize=True, database=N
 
 
 def statements() -> Iterator[tuple[str, str]]:
-    """(file, name) of every statement that is no template."""
-    for path in PLAIN:
+    """(file, name) of every statement of the client that is no template."""
+    for path in CLIENT:
         yield from ((path, name) for name in load(path))
 
 
@@ -55,17 +60,24 @@ def test_every_file_loads_and_has_a_statement_for_each_name(path):
         assert getattr(loaded, name) is made
 
 
+@pytest.mark.parametrize("path", PLAIN)
+def test_a_statement_has_neither_its_comments_nor_its_end(path):
+    loaded = load(path)
+    for name in loaded:
+        sql = getattr(loaded, name)
+        assert not sql.endswith(";")
+        assert "--" not in sql
+
+
 @pytest.mark.parametrize(("path", "name"), list(statements()))
 def test_a_statement_compiles(path, name):
     sql = getattr(load(path), name)
-    assert not sql.endswith(";")
-    assert "--" not in sql
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
-        make_tables(db, path)
+        make_tables(db)
         if sql.startswith(("CREATE", "DROP")):
             with closing(sqlite3.connect(":memory:")) as empty:
                 if not sql.startswith("CREATE TABLE"):
-                    make_tables(empty, path)
+                    make_tables(empty)
                 empty.execute(sql)
         elif sql.startswith(COMPLETE):
             assert sqlite3.complete_statement(sql + ";")
@@ -74,11 +86,10 @@ def test_a_statement_compiles(path, name):
             assert db.execute(f"EXPLAIN {sql}", Anything()).fetchall()
 
 
-def make_tables(db: sqlite3.Connection, path: str) -> None:
-    """The tables that the statements of a file name: those made in the same directory."""
-    directory = path.rsplit("/", 1)[0]
-    for other in (p for p in PLAIN if p.startswith(directory)):
-        loaded = load(other)
+def make_tables(db: sqlite3.Connection) -> None:
+    """The tables that the client's statements name."""
+    for path in CLIENT:
+        loaded = load(path)
         for name in loaded:
             sql = getattr(loaded, name)
             if sql.startswith("CREATE TABLE"):
@@ -130,10 +141,10 @@ def test_a_template_with_a_variable_that_is_not_given_raises(path):
 def written(tmp_path, monkeypatch):
     """Makes statements of a text."""
 
-    def write(text: str, name: str = "some.sql.j2") -> Statements:
+    def write(text: str, name: str = "some.sql.j2", **options: Any) -> Statements:
         (tmp_path / name).write_text(text, encoding="utf-8")
         monkeypatch.setattr("syncsession_client.statements.root", lambda: tmp_path)
-        return load(name)
+        return load(name, **options)
 
     return write
 
@@ -179,3 +190,66 @@ def test_a_name_of_several_lines_stays_whole(written, name):
 def test_a_name_that_no_statement_has_is_an_attribute_error():
     with pytest.raises(AttributeError, match=r"client/state\.sql has no statement 'nothing'"):
         _ = load("client/state.sql").nothing
+
+
+# Parameters
+
+
+@pytest.mark.parametrize(
+    ("sql", "expected"),
+    [
+        ("SELECT :a, :b_2, f(:a)", "SELECT %(a)s, %(b_2)s, f(%(a)s)"),
+        ("VALUES (?, ?)", "VALUES (%s, %s)"),
+        ("SELECT :a % 5 %:a", "SELECT %(a)s %% 5 %%%(a)s"),
+        ("SELECT 'it''s :a? 5%', :a", "SELECT 'it''s :a? 5%%', %(a)s"),
+        ("SELECT '', ':a', ''':a', :a", "SELECT '', ':a', ''':a', %(a)s"),
+        ("""SELECT '":a', :a, '"'""", """SELECT '":a', %(a)s, '"'"""),
+        ('SELECT ":a ? ""%""", ?', 'SELECT ":a ? ""%%""", %s'),
+        ("""SELECT "':a", :a, "'\"""", """SELECT "':a", %(a)s, "'\""""),
+        (r"SELECT '\t', '\\', :a", r"SELECT '\t', '\\', %(a)s"),
+        ("SELECT '12:30', @@version", "SELECT '12:30', @@version"),
+    ],
+)
+@pytest.mark.parametrize("name", ["some.sql", "some.sql.j2"])
+def test_parameters_become_those_of_another_driver(written, name, sql, expected):
+    text = f"-- name: one\n{sql};\n"
+    for options, wanted in (({"pyformat": True}, expected), ({}, sql)):
+        made = written(text, name, **options).one
+        assert (made() if name.endswith(".j2") else made) == wanted
+
+
+def test_a_driver_puts_values_where_they_belong_and_leaves_names_as_they_are(written):
+    macro = "{% macro m(x) %}, {{ x|q }}{% endmacro %}\n"
+    text = macro + "-- name: one\nSELECT {{ x|q }}, PARAMETER, '%'{{ m(x) }};\n"
+    named = written(text.replace("PARAMETER", ":a"), pyformat=True).one
+    placed = written(text.replace("PARAMETER", "?"), pyformat=True).one
+
+    @checked
+    @given(identifiers)
+    @example("%")
+    @example("%s")
+    @example("%(a)s")
+    @example("100%%")
+    @example("?")
+    @example(":a")
+    @example("'")
+    @example("\":a, '")
+    @example("\\")
+    def agree(name: str) -> None:
+        quoted = quote(name)
+        assert named(x=name) % {"a": "1"} == f"SELECT {quoted}, 1, '%', {quoted}"
+        assert placed(x=name) % ("1",) == f"SELECT {quoted}, 1, '%', {quoted}"
+
+    agree()
+
+
+def test_a_name_is_itself_to_a_driver_that_is_given_no_values(written):
+    render = written("-- name: one\nSELECT {{ x|q }};\n", pyformat=True).one
+
+    @checked
+    @given(identifiers)
+    @example("%(a)s %s :a ? %")
+    def agree(name: str) -> None:
+        assert render(x=name) % {} == f"SELECT {quote(name)}"
+
+    agree()

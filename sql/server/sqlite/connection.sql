@@ -1,4 +1,5 @@
--- What a connection of the embedded store is set to, and its transactions.
+-- What a connection of the embedded store is set to, its transactions, and the version of the
+-- bookkeeping tables. This dialect's own.
 
 -- name: write_ahead
 PRAGMA journal_mode = WAL;

@@ -1,4 +1,4 @@
--- The bookkeeping tables, as they began. Application tables are made by rows.sql.j2, as devices
+-- The bookkeeping tables, as they began. Application tables are made by build.sql.j2, as devices
 -- describe them.
 
 -- name: create_tenant

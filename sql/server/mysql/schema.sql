@@ -1,0 +1,127 @@
+-- The whole bookkeeping schema as it is now, to be read: connection.sql (sync_schema) and migrations/
+-- are what makes it, and a test says that both come to the same. Application tables: build.sql.j2.
+--
+-- Twins: the same tables and columns in each dialect, but for sync_schema, which is here only. Names
+-- of tables are kept as bytes: no collation makes two of them equal. No foreign keys: each would lock
+-- the tenant's row in every transaction, and the server never deletes a tenant.
+
+-- name: create_schema_table
+-- version: the newest script in migrations/ that has run. One process at a time runs them.
+CREATE TABLE sync_schema (
+    id TINYINT NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    worker_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
+    alive_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin
+) ENGINE = InnoDB;
+
+-- name: create_tenant
+-- last_number: the newest session number given out; numbers are dense per tenant. Sessions up to
+-- horizon are forgotten, their tombstones too: a device that lacks one of them has to begin anew.
+-- purged: up to where the tombstones are gone by now.
+CREATE TABLE sync_tenant (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    last_number BIGINT NOT NULL DEFAULT 0,
+    created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    horizon BIGINT NOT NULL DEFAULT 0,
+    purged BIGINT NOT NULL DEFAULT 0
+) ENGINE = InnoDB;
+
+-- name: create_token
+CREATE TABLE sync_token (
+    token_hash BINARY(32) NOT NULL PRIMARY KEY,
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    user_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    scopes VARCHAR(255) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
+) ENGINE = InnoDB;
+
+-- name: create_device
+CREATE TABLE sync_device (
+    device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    user_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL
+) ENGINE = InnoDB;
+
+-- name: create_table
+-- definition: the union of what all tenants described. built: the definition that the real table has
+-- been given; behind `definition` while it is altered.
+CREATE TABLE sync_table (
+    name VARBINARY(256) NOT NULL PRIMARY KEY,
+    definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    built LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin
+) ENGINE = InnoDB;
+
+-- name: create_tenant_table
+-- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
+-- columns of all its devices; introduced: which device brought a column that came later.
+CREATE TABLE sync_tenant_table (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    name VARBINARY(256) NOT NULL,
+    position INTEGER NOT NULL,
+    definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    known LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    introduced LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (tenant_id, name)
+) ENGINE = InnoDB;
+
+-- name: create_session
+-- alive_at_utc: the last sign of life, of the device while it sends, of the server's process while
+-- it commits. worker_id: which process has claimed the session, to commit it.
+CREATE TABLE sync_session (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    session_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    number BIGINT NOT NULL,
+    device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    user_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    status VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    count_batches BIGINT NOT NULL,
+    count_rows BIGINT NOT NULL,
+    is_corrected TINYINT NOT NULL DEFAULT 0,
+    error LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin,
+    created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    changed_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    alive_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
+    worker_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
+    PRIMARY KEY (tenant_id, session_id),
+    UNIQUE KEY ix_session_number (tenant_id, number),
+    KEY ix_session_live (tenant_id, status, number),
+    KEY ix_session_queue (status, changed_at_utc)
+) ENGINE = InnoDB;
+
+-- name: create_staging
+-- The batches of sessions that are not committed yet, as the devices sent them.
+CREATE TABLE sync_staging (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    session_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    number BIGINT NOT NULL,
+    table_name VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    count_rows BIGINT NOT NULL,
+    encoding VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    payload LONGBLOB NOT NULL,
+    PRIMARY KEY (tenant_id, session_id, number)
+) ENGINE = InnoDB;
+
+-- name: create_pull
+-- spool_id: the batches; two requests that begin one pull at the same time make two, and one stays.
+CREATE TABLE sync_pull (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    pull_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    spool_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    answer LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    alive_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    PRIMARY KEY (tenant_id, pull_id),
+    KEY ix_pull_spool (spool_id),
+    KEY ix_pull_alive (alive_at_utc)
+) ENGINE = InnoDB;
+
+-- name: create_pull_batch
+-- One snapshot, encoded once, that any request can serve.
+CREATE TABLE sync_pull_batch (
+    spool_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    number BIGINT NOT NULL,
+    payload LONGBLOB NOT NULL,
+    created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    PRIMARY KEY (spool_id, number)
+) ENGINE = InnoDB;

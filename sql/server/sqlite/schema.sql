@@ -1,0 +1,126 @@
+-- The whole bookkeeping schema as it is now, to be read: migrations/ is what makes it, and a test says
+-- that both come to the same. Application tables: build.sql.j2.
+--
+-- Twins: the same tables and columns in each dialect, but for mysql's sync_schema. Times are text in
+-- UTC, and end in _at_utc.
+
+-- name: create_tenant
+-- last_number: the newest session number given out; numbers are dense per tenant. Sessions up to
+-- horizon are forgotten, their tombstones too: a device that lacks one of them has to begin anew.
+-- purged: up to where the tombstones are gone by now.
+CREATE TABLE sync_tenant (
+    tenant_id TEXT PRIMARY KEY,
+    last_number INTEGER NOT NULL DEFAULT 0,
+    created_at_utc TEXT NOT NULL,
+    horizon INTEGER NOT NULL DEFAULT 0,
+    purged INTEGER NOT NULL DEFAULT 0
+) WITHOUT ROWID;
+
+-- name: create_token
+CREATE TABLE sync_token (
+    token_hash BLOB PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
+    user_id TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    created_at_utc TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- name: create_device
+CREATE TABLE sync_device (
+    device_id TEXT PRIMARY KEY,
+    tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
+    user_id TEXT NOT NULL,
+    created_at_utc TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- name: create_table
+-- definition: the union of what all tenants described. built: the definition that the real table has
+-- been given; behind `definition` while it is altered.
+CREATE TABLE sync_table (
+    name TEXT PRIMARY KEY COLLATE NOCASE,
+    definition TEXT NOT NULL,
+    built TEXT NOT NULL DEFAULT ''
+) WITHOUT ROWID;
+
+-- name: create_tenant_table
+-- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
+-- columns of all its devices; introduced: which device brought a column that came later.
+CREATE TABLE sync_tenant_table (
+    tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
+    name TEXT NOT NULL COLLATE NOCASE,
+    position INTEGER NOT NULL,
+    definition TEXT NOT NULL,
+    known TEXT NOT NULL,
+    introduced TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, name)
+) WITHOUT ROWID;
+
+-- name: create_session
+-- alive_at_utc: the last sign of life, of the device while it sends, of the server's process while
+-- it commits. worker_id: which process has claimed the session, to commit it.
+CREATE TABLE sync_session (
+    tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
+    session_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    device_id TEXT NOT NULL,
+    user_id TEXT NOT NULL,
+    status TEXT NOT NULL,
+    count_batches INTEGER NOT NULL,
+    count_rows INTEGER NOT NULL,
+    is_corrected INTEGER NOT NULL DEFAULT 0,
+    error TEXT,
+    created_at_utc TEXT NOT NULL,
+    changed_at_utc TEXT NOT NULL,
+    alive_at_utc TEXT NOT NULL DEFAULT '',
+    worker_id TEXT,
+    PRIMARY KEY (tenant_id, session_id)
+) WITHOUT ROWID;
+
+-- name: create_session_number
+CREATE UNIQUE INDEX ix_session_number ON sync_session (tenant_id, number);
+
+-- name: create_session_live
+CREATE INDEX ix_session_live ON sync_session (tenant_id, number)
+ WHERE status IN ('open', 'staged', 'queued', 'processing');
+
+-- name: create_session_queue
+CREATE INDEX ix_session_queue ON sync_session (status, changed_at_utc)
+ WHERE status IN ('open', 'staged', 'queued', 'processing');
+
+-- name: create_staging
+-- The batches of sessions that are not committed yet, as the devices sent them.
+CREATE TABLE sync_staging (
+    tenant_id TEXT NOT NULL,
+    session_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    table_name TEXT NOT NULL,
+    count_rows INTEGER NOT NULL,
+    encoding TEXT NOT NULL,
+    payload BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, session_id, number)
+);
+
+-- name: create_pull
+-- spool_id: the batches; two requests that begin one pull at the same time make two, and one stays.
+CREATE TABLE sync_pull (
+    tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
+    pull_id TEXT NOT NULL,
+    device_id TEXT NOT NULL,
+    spool_id TEXT NOT NULL,
+    answer TEXT NOT NULL,
+    alive_at_utc TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, pull_id)
+) WITHOUT ROWID;
+
+-- name: create_pull_spool
+CREATE INDEX ix_pull_spool ON sync_pull (spool_id);
+
+-- name: create_pull_batch
+-- One snapshot, encoded once, that any request can serve.
+CREATE TABLE sync_pull_batch (
+    spool_id TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    payload BLOB NOT NULL,
+    created_at_utc TEXT NOT NULL,
+    PRIMARY KEY (spool_id, number)
+);
