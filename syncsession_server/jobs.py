@@ -39,13 +39,14 @@ class Committer:
     ) -> None:
         self._store, self._metrics = store, metrics
         self._worker_id, self._poll_seconds = worker_id, poll_seconds
-        self._wake = [asyncio.Event() for _ in range(store.commits_at_once)]
+        self._lanes = [asyncio.Event() for _ in range(store.commits_at_once)]
+        self._idle: set[asyncio.Event] = set()
         self._ended = asyncio.Condition()
 
     def wake(self) -> None:
-        """Say that a session has been queued."""
-        for event in self._wake:
-            event.set()
+        """Say that a session has been queued; one idle lane is enough for it."""
+        if self._idle:
+            self._idle.pop().set()
 
     async def wait_for_end(self, seconds: float) -> None:
         """Return when some session has ended, or after `seconds`."""
@@ -56,8 +57,8 @@ class Committer:
     async def run(self) -> None:
         """Commit until cancelled; a database that cannot be reached is tried again."""
         async with asyncio.TaskGroup() as lanes:
-            for event in self._wake:
-                lanes.create_task(self._run_lane(event))
+            for woken in self._lanes:
+                lanes.create_task(self._run_lane(woken))
 
     async def _run_lane(self, woken: asyncio.Event) -> None:
         while True:
@@ -67,19 +68,28 @@ class Committer:
                 logger.warning("committing waits for the database: %s", error)
             except Exception:
                 logger.exception("the queue cannot be read; trying again")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await woken.wait()
+            await self._rest(woken)
+
+    async def _rest(self, woken: asyncio.Event) -> None:
+        """Until woken, or until it is time to look again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_seconds):
+                await woken.wait()
 
     async def _drain(self, woken: asyncio.Event) -> None:
+        """Commit until nothing is queued; from the last look on, the lane can be woken."""
         await self._store.run(
             self._store.sql.sessions.requeue_abandoned, {"cutoff": ago(sessions.ABANDONED)}
         )
         while True:
             woken.clear()
+            self._idle.add(woken)
             queued = await self._store.first(self._store.sql.sessions.oldest_queued, {})
             if queued is None:
                 return
+            self._idle.discard(woken)
+            if woken.is_set():
+                self.wake()  # for another session than the one that was found anyway
             tenant_id, session_id = queued
             with about(tenant_id=tenant_id, session_id=session_id):
                 await self._commit(tenant_id, session_id)

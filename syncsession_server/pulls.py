@@ -157,7 +157,7 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
     if row is None:
         raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
     payload, alive_at_utc = row
-    if alive_at_utc < ago(sessions.SIGN_OF_LIFE):
+    if alive_at_utc < ago(sessions.DEVICE_SIGN_OF_LIFE):
         await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
     return bytes(payload)
 

@@ -16,8 +16,11 @@ from syncsession_client.protocol.session_set import SessionSet
 
 ENDED = frozenset({"committed", "failed", "expired"})
 
+DEVICE_SIGN_OF_LIFE = 1.0
+"""Seconds after which another sign of life of a device is written down."""
+
 SIGN_OF_LIFE = 20.0
-"""Seconds between the signs of life that are written down, of a device or a committing process."""
+"""Seconds between the signs of life of a process that commits a session."""
 
 ABANDONED = 60.0
 """Seconds without one after which a session's process counts as gone, and another commits it.

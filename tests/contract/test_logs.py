@@ -115,7 +115,7 @@ def test_what_is_logged_while_committing_is_about_the_session(world, lines, monk
     device = world.device("a.db", NOTE)
     device.put("INSERT INTO logged_note VALUES (?, ?)", [("x", "y")])
     device.push()
-    (line,) = (line for line in lines() if line["event"] == "committing")
+    line = next(line for line in lines() if line["event"] == "committing")
     begun = next(line for line in lines() if "session_id" in line)
     assert line["tenant_id"] == world.tenant
     assert line["session_id"] == begun["session_id"]
