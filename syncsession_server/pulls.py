@@ -11,7 +11,7 @@ import uuid
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
@@ -32,9 +32,17 @@ _WRITE_TOGETHER = 16  # batches that one transaction spools
 _WRITE_BYTES = 4 << 20  # packed batches that one answer, or one transaction, may hold
 
 
+class Asked(NamedTuple):
+    """A table, the sessions of it that a device has processed, and whether it wants every row."""
+
+    table: str
+    processed: SessionSet
+    is_anew: bool
+
+
 @dataclass(frozen=True)
 class PullRequest:
-    """What a device asks: tables, in its order, each with the sessions it has processed.
+    """What a device asks, of tables in its order.
 
     `encoding` is what it would have batches packed with.
     """
@@ -42,7 +50,7 @@ class PullRequest:
     pull_id: str
     device_id: str
     encoding: str
-    processed: tuple[tuple[str, SessionSet], ...]
+    asked: tuple[Asked, ...]
 
 
 @dataclass(frozen=True)
@@ -185,11 +193,12 @@ async def _settled(
 ) -> SessionSet:
     tenant = {"tenant_id": tenant_id}
     last, horizon = await tx.first(store.sql.sessions.last_number, tenant) or (0, 0)
-    for name, processed in request.processed:
-        if processed and SessionSet.up_to(horizon) - processed:
+    for name, processed, _ in request.asked:
+        if sessions.is_behind(processed, horizon):
             raise ReseedRequired(
-                f"this device has not heard of sessions up to {horizon} of table {name}, which the "
-                "server has forgotten: push what is here, then clone a new file"
+                f"this device has not synced for longer than the server keeps sessions, and cannot "
+                f"be told what was deleted in {name} since: push what was edited here with "
+                "syncsession-client push, then make a new file with syncsession-client clone"
             )
     live = await tx.all(store.sql.sessions.live_numbers, tenant)
     return sessions.settled(last, (number for (number,) in live))
@@ -204,8 +213,8 @@ async def _unseen(
     batch_rows: int,
 ) -> AsyncGenerator[tuple[str, int, bytes], None]:
     """(table, rows, payload) of the sessions that have ended and the device has not processed."""
-    for name, processed in request.processed:
-        unseen = settled - processed
+    for name, processed, is_anew in request.asked:
+        unseen = settled if is_anew else settled - processed
         if not unseen:
             continue
         table, layout = await find_layout(store, tx, tenant_id, name)

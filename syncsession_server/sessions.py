@@ -56,6 +56,17 @@ def settled(last_number: int, live: Iterable[int]) -> SessionSet:
     return SessionSet.up_to(last_number) - SessionSet.of(*live)
 
 
+def is_behind(processed: SessionSet, horizon: int) -> bool:
+    """Whether a device may have missed a deletion that the server has forgotten.
+
+    Up to the horizon it has to have heard of every session, or of none: then it holds no row of
+    that time either, and gets those that are left.
+    """
+    forgotten = SessionSet.up_to(horizon)
+    missed = forgotten - processed
+    return bool(missed) and missed != forgotten
+
+
 def check_receiving(status: str, session_id: str) -> None:
     """Refuse a batch of a session that has ended; one that is further on has the batch already.
 

@@ -30,7 +30,11 @@ async def begin(request: web.Request) -> web.Response:
             requests.path_id(request, "pull_id"),
             device_id,
             _accepted(request),
-            tuple((name, group["sessions"]) for group in groups for name in group["tables"]),
+            tuple(
+                pulls.Asked(name, group["sessions"], group["anew"])
+                for group in groups
+                for name in group["tables"]
+            ),
         ),
         pulls.Limits(settings.pull_batch_size, settings.pull_shared_table_threshold),
     )
