@@ -13,6 +13,8 @@ from .place import Place, alone, place
 
 Figures = dict[str, float]
 
+_TIMES = 50  # of what is over in milliseconds
+
 
 def measure_push(here: Place, count: int) -> Figures:
     """Push `count` dirty rows; the floors read the same file."""
@@ -61,6 +63,35 @@ def measure_idle(here: Place, count: int) -> Figures:
     }
 
 
+def measure_visible(here: Place, _: int) -> Figures:
+    """One row, from push to another device's pull; beside it a request that does nothing, of which
+    there are eight on the way.
+    """
+    device, other = here.directory / "device.db", here.directory / "other.db"
+    cases.make_device(device, here.server, 1000)
+    alone(cases.push, device, here.token, 1000)
+    cases.pull(other, here.server, here.token, 1000)
+    seconds, _ = alone(cases.visible, device, other, here.token, _TIMES)
+    floor, _ = alone(cases.round_trip, here.server, _TIMES)
+    return {"seconds": seconds, "floor_seconds": floor, "ratio": seconds / floor}
+
+
+def measure_sessions(here: Place, _: int) -> Figures:
+    """A pull that has nothing new, with 10 sessions on the server (the floor) and with 100,000."""
+    device = here.directory / "device.db"
+    cases.make_device(device, here.server, 10)
+    alone(cases.push, device, here.token, 10)
+    seconds = {}
+    for sessions in (10, 100_000):
+        floors.add_sessions(here.database, "bench", sessions)
+        seconds[sessions], _ = alone(cases.nothing_new, device, here.token, _TIMES)
+    return {
+        "seconds": seconds[100_000],
+        "floor_seconds": seconds[10],
+        "ratio": seconds[100_000] / seconds[10],
+    }
+
+
 def memory(here: Place, device_peak: float) -> Figures:
     return {"device_peak_mb": device_peak, "server_peak_mb": here.server_peak_mb()}
 
@@ -82,6 +113,8 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "push": measure_push,
     "pull": measure_pull,
     "idle": measure_idle,
+    "visible": measure_visible,
+    "sessions": measure_sessions,
 }
 
 

@@ -88,6 +88,38 @@ def mariadb_pull(database: str, target: Path, count: int) -> float:
     return seconds
 
 
+def add_sessions(database: str, tenant: str, last: int) -> None:
+    """Make the tenant's sessions `last` in number, as if all had been committed long ago."""
+    many = "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < {last})"
+    columns = (
+        "tenant_id, session_id, number, device_id, user_id, status, count_batches, count_rows, "
+        "created_at_utc, changed_at_utc, alive_at_utc"
+    )
+    moment = "'2026-01-01T00:00:00.000Z'"
+    values = f"'d', 'bench', 'committed', 1, 1, {moment}, {moment}, {moment}"
+    if database.startswith("sqlite"):
+        identity = "printf('00000000-0000-4000-8000-%012d', i)"
+    else:
+        identity = "concat('00000000-0000-4000-8000-', lpad(i, 12, '0'))"
+    statements = (
+        f"INSERT INTO sync_session ({columns}) {many.format(last=last)} "
+        f"SELECT '{tenant}', {identity}, i, {values} FROM n "
+        f"WHERE i > (SELECT last_number FROM sync_tenant WHERE tenant_id = '{tenant}')",
+        f"UPDATE sync_tenant SET last_number = {last} WHERE tenant_id = '{tenant}'",
+    )
+    if database.startswith("sqlite"):
+        with closing(sqlite3.connect(database.removeprefix("sqlite:///"))) as db, db:
+            for sql in statements:
+                db.execute(sql)
+    else:
+        with closing(_connect(database)) as db:
+            cursor = db.cursor()
+            cursor.execute(f"SET SESSION max_recursive_iterations = {last + 1}")
+            for sql in statements:
+                cursor.execute(sql)
+            db.commit()
+
+
 def _copy(path: Path, sink: apsw.Connection, insert: str, count: int, commits: str) -> float:
     """Move the rows in batches, each committed before the next is read, or all `at_once`."""
     source = apsw.Connection(str(path))
