@@ -3,28 +3,32 @@
 import json
 import platform
 from collections.abc import Callable
-from pathlib import Path
 from statistics import median
 
 import apsw
 import click
 
-from . import cases
+from . import cases, floors
 from .place import Place, alone, place
 
 Figures = dict[str, float]
+
+_TIMES = 50  # of what is over in milliseconds
 
 
 def measure_push(here: Place, count: int) -> Figures:
     """Push `count` dirty rows; the floors read the same file."""
     device = here.directory / "device.db"
     cases.make_device(device, here.server, count)
-    floors = measure_floors(cases.push_floor, device, here, count)
+    if here.kind == "sqlite":
+        found = {
+            name: alone(floors.sqlite_push, device, here.directory / f"{name}.db", count, name)
+            for name in ("by_batch", "at_once")
+        }
+    else:
+        found = {"": alone(floors.mariadb_push, device, here.database, count)}
     seconds, peak = alone(cases.push, device, here.token, count)
-    return compared(seconds, floors, count) | {
-        "device_peak_mb": peak,
-        "server_peak_mb": here.server_peak_mb(),
-    }
+    return compared(seconds, found, count) | memory(here, peak)
 
 
 def measure_pull(here: Place, count: int) -> Figures:
@@ -33,12 +37,15 @@ def measure_pull(here: Place, count: int) -> Figures:
     cases.make_device(device, here.server, count)
     alone(cases.push, device, here.token, count)
     here.restart()
-    floors = measure_floors(cases.pull_floor, here.database, here, count)
+    if here.kind == "sqlite":
+        found = {
+            name: alone(floors.sqlite_pull, here.database, here.directory / name, count, name)
+            for name in ("by_batch", "at_once")
+        }
+    else:
+        found = {"": alone(floors.mariadb_pull, here.database, here.directory / "floor", count)}
     seconds, peak = alone(cases.pull, clone, here.server, here.token, count)
-    return compared(seconds, floors, count) | {
-        "device_peak_mb": peak,
-        "server_peak_mb": here.server_peak_mb(),
-    }
+    return compared(seconds, found, count) | memory(here, peak)
 
 
 def measure_idle(here: Place, count: int) -> Figures:
@@ -56,33 +63,58 @@ def measure_idle(here: Place, count: int) -> Figures:
     }
 
 
-def measure_floors(
-    floor: Callable[..., float], source: Path, here: Place, count: int
-) -> tuple[float, float]:
-    """(a commit for each batch, one for all): a push must survive a kill between two batches, and
-    also be all or nothing."""
-    by_batch, _ = alone(floor, source, here.directory / "floor1.db", count, "by_batch")
-    at_once, _ = alone(floor, source, here.directory / "floor2.db", count, "at_once")
-    return by_batch, at_once
+def measure_visible(here: Place, _: int) -> Figures:
+    """One row, from push to another device's pull; beside it a request that does nothing, of which
+    there are eight on the way.
+    """
+    device, other = here.directory / "device.db", here.directory / "other.db"
+    cases.make_device(device, here.server, 1000)
+    alone(cases.push, device, here.token, 1000)
+    cases.pull(other, here.server, here.token, 1000)
+    seconds, _ = alone(cases.visible, device, other, here.token, _TIMES)
+    floor, _ = alone(cases.round_trip, here.server, _TIMES)
+    return {"seconds": seconds, "floor_seconds": floor, "ratio": seconds / floor}
 
 
-def compared(seconds: float, floors: tuple[float, float], count: int) -> Figures:
-    """The figures of a case beside its floors."""
-    by_batch, at_once = floors
+def measure_sessions(here: Place, _: int) -> Figures:
+    """A pull that has nothing new, with 10 sessions on the server (the floor) and with 100,000."""
+    device = here.directory / "device.db"
+    cases.make_device(device, here.server, 10)
+    alone(cases.push, device, here.token, 10)
+    seconds = {}
+    for sessions in (10, 100_000):
+        floors.add_sessions(here.database, "bench", sessions)
+        seconds[sessions], _ = alone(cases.nothing_new, device, here.token, _TIMES)
     return {
-        "seconds": seconds,
-        "floor_seconds": by_batch,
-        "ratio": seconds / by_batch,
-        "floor_at_once_seconds": at_once,
-        "ratio_at_once": seconds / at_once,
-        "rows_per_second": count / seconds,
+        "seconds": seconds[100_000],
+        "floor_seconds": seconds[10],
+        "ratio": seconds[100_000] / seconds[10],
     }
+
+
+def memory(here: Place, device_peak: float) -> Figures:
+    return {"device_peak_mb": device_peak, "server_peak_mb": here.server_peak_mb()}
+
+
+def compared(seconds: float, found: dict[str, tuple[float, float]], count: int) -> Figures:
+    """The figures of a case beside its floors.
+
+    Of SQLite there are two, a commit for each batch, and one for all: a push must survive a kill
+    between two batches, and also be all or nothing.
+    """
+    figures = {"seconds": seconds}
+    for name, (floor, _) in found.items():
+        end = f"_{name}" if name else ""
+        figures |= {f"floor_seconds{end}": floor, f"ratio{end}": seconds / floor}
+    return figures | {"rows_per_second": count / seconds}
 
 
 CASES: dict[str, Callable[[Place, int], Figures]] = {
     "push": measure_push,
     "pull": measure_pull,
     "idle": measure_idle,
+    "visible": measure_visible,
+    "sessions": measure_sessions,
 }
 
 
@@ -90,15 +122,27 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
 @click.argument("names", nargs=-1, type=click.Choice(sorted(CASES)))
 @click.option("--rows", "count", default=100_000, show_default=True, help="Rows in a case.")
 @click.option("--runs", default=5, show_default=True, help="Runs of each case.")
+@click.option(
+    "--store",
+    "kinds",
+    multiple=True,
+    type=click.Choice(["sqlite", "mariadb"]),
+    default=("sqlite", "mariadb"),
+    show_default=True,
+    help="Where the server keeps the rows; may be given several times.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON line per case.")
-def main(names: tuple[str, ...], count: int, runs: int, as_json: bool) -> None:
-    """Measure push, pull and an idle sync against the embedded server."""
-    for name in names or tuple(CASES):
-        measured = []
-        for _ in range(runs):
-            with place() as here:
-                measured.append(CASES[name](here, count))
-        report(name, count, measured, as_json=as_json)
+def main(
+    names: tuple[str, ...], count: int, runs: int, kinds: tuple[str, ...], as_json: bool
+) -> None:
+    """Measure push, pull and an idle sync."""
+    for kind in kinds:
+        for name in names or tuple(CASES):
+            measured = []
+            for _ in range(runs):
+                with place(kind) as here:
+                    measured.append(CASES[name](here, count))
+            report(f"{name} ({kind})", count, measured, as_json=as_json)
 
 
 def report(name: str, count: int, measured: list[Figures], *, as_json: bool) -> None:
@@ -116,7 +160,7 @@ def report(name: str, count: int, measured: list[Figures], *, as_json: bool) -> 
         return
     click.echo(f"{name}: {count} rows, {len(measured)} runs (minimum, median, maximum)")
     for key, values in spread.items():
-        click.echo(f"  {key:22} " + " ".join(f"{value:12.3f}" for value in values))
+        click.echo(f"  {key:24} " + " ".join(f"{value:12.3f}" for value in values))
 
 
 if __name__ == "__main__":

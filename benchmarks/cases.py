@@ -4,20 +4,19 @@ import random
 import sqlite3
 import time
 import uuid
-from contextlib import nullcontext
-from itertools import islice
+from contextlib import closing
 from pathlib import Path
+from statistics import median
 
-import apsw
-import msgspec
+import httpx
 
 from syncsession_client.engine import SyncEngine, clone_database
 from syncsession_client.identity import Choices
 from syncsession_client.setup import initialize
+from syncsession_client.transport import Transport
 
-_CREATE = "CREATE TABLE note (id TEXT PRIMARY KEY, name TEXT, email TEXT, amount REAL, note TEXT)"
-_INSERT = "INSERT INTO note VALUES (?, ?, ?, ?, ?)"
-_BATCH = 1000
+CREATE = "CREATE TABLE note (id TEXT PRIMARY KEY, name TEXT, email TEXT, amount REAL, note TEXT)"
+INSERT = "INSERT INTO note VALUES (?, ?, ?, ?, ?)"
 
 
 def rows(count: int) -> list[tuple[object, ...]]:
@@ -38,11 +37,11 @@ def rows(count: int) -> list[tuple[object, ...]]:
 def make_device(path: Path, server: str, count: int) -> None:
     """A database that sync is set up in before a program fills it: every row is in the log."""
     with sqlite3.connect(path) as db:
-        db.execute(_CREATE)
+        db.execute(CREATE)
     db.close()
     initialize(path, server=server, choices=Choices(), user="bench")
     with sqlite3.connect(path) as db:
-        db.executemany(_INSERT, rows(count))
+        db.executemany(INSERT, rows(count))
     db.close()
 
 
@@ -76,38 +75,43 @@ def idle(path: Path, token: str) -> float:
     return seconds
 
 
-def push_floor(path: Path, target: Path, count: int, commits: str) -> float:
-    """SELECT, encode, decode, plain bulk insert into one indexed table, as a server holds it."""
-    sink = apsw.Connection(str(target))
-    sink.execute("PRAGMA journal_mode = WAL")
-    sink.execute(
-        "CREATE TABLE note (tenant_id TEXT NOT NULL, id TEXT NOT NULL, name TEXT, email TEXT, "
-        "amount REAL, note TEXT, sync_session INTEGER NOT NULL, PRIMARY KEY (tenant_id, id))"
-    )
-    sink.execute("CREATE INDEX by_session ON note (tenant_id, sync_session)")
-    return _copy(path, sink, "INSERT INTO note VALUES ('bench', ?, ?, ?, ?, ?, 1)", count, commits)
+def visible(path: Path, other: Path, token: str, times: int) -> float:
+    """Seconds from one row's push to its being in another device, the median of `times`."""
+    taken = []
+    with SyncEngine(path, token=token) as here, SyncEngine(other, token=token) as there:
+        there.pull()
+        for number in range(times):
+            with closing(sqlite3.connect(path)) as db, db:
+                db.execute("UPDATE note SET name = ? WHERE rowid = 1", (f"edit {number}",))
+            start = time.perf_counter()
+            here.push()
+            result = there.pull()
+            taken.append(time.perf_counter() - start)
+            assert result.pulled.rows == 1
+    return median(taken)
 
 
-def pull_floor(path: Path, target: Path, count: int, commits: str) -> float:
-    """The same the other way: out of such a table, into a file as the device has it."""
-    sink = apsw.Connection(str(target))
-    sink.execute(_CREATE)
-    return _copy(path, sink, _INSERT, count, commits)
+def round_trip(server: str, times: int) -> float:
+    """Seconds of a request that does nothing, the median of `times`."""
+    taken = []
+    with httpx.Client() as client:
+        for _ in range(times):
+            start = time.perf_counter()
+            assert client.get(f"{server}/health").status_code == 200
+            taken.append(time.perf_counter() - start)
+    return median(taken)
 
 
-def _copy(path: Path, sink: apsw.Connection, insert: str, count: int, commits: str) -> float:
-    """Move the rows in batches, each committed before the next is read, or all `at_once`."""
-    source = apsw.Connection(str(path))
-    encoder, decoder = msgspec.msgpack.Encoder(), msgspec.msgpack.Decoder(list[list])
-    sink.execute("PRAGMA cache_size = -65536")
-    start = time.perf_counter()
-    cursor = source.execute("SELECT id, name, email, amount, note FROM note")
-    with sink if commits == "at_once" else nullcontext():
-        while batch := list(islice(cursor, _BATCH)):
-            with sink if commits == "by_batch" else nullcontext():
-                sink.executemany(insert, decoder.decode(encoder.encode(batch)))
-    seconds = time.perf_counter() - start
-    assert sink.execute("SELECT count(*) FROM note").fetchall() == [(count,)]
-    source.close()
-    sink.close()
-    return seconds
+def nothing_new(path: Path, token: str, times: int) -> float:
+    """Seconds of a pull request that has nothing to bring, the median of `times`."""
+    with SyncEngine(path, token=token) as engine:
+        engine.synchronize()
+        state, text = engine._store.state(), engine._request()
+        taken = []
+        with Transport(state.server_url, token, state.device_id) as transport:
+            for _ in range(times):
+                start = time.perf_counter()
+                answer = transport.begin_pull(str(uuid.uuid4()), text)
+                taken.append(time.perf_counter() - start)
+                assert b'"batches": []' in answer
+    return median(taken)

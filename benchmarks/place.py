@@ -11,19 +11,22 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
+
+from tests.mariadb import private_mariadb
 
 _START_SECONDS = 20.0
 
 
 class Place:
-    """A directory, the server that runs in it, and a token for that."""
+    """A directory, the server that runs in it over a database, and a token for that."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        self.database = directory / "server.db"
+    def __init__(self, directory: Path, database: str) -> None:
+        self.directory, self.database = directory, database
+        self.kind = "sqlite" if database.startswith("sqlite") else "mariadb"
+        subprocess.run(self._command("migrate"), check=True, capture_output=True)
         create = ["token", "create", "--tenant", "bench", "--user", "bench"]
         made = subprocess.run(self._command(*create), check=True, capture_output=True, text=True)
         self.token = made.stdout.strip()
@@ -51,15 +54,21 @@ class Place:
         return peak_mb(self._process.pid)
 
     def _command(self, *args: str) -> list[str]:
-        database = f"sqlite:///{self.database}"
-        return [sys.executable, "-m", "syncsession_server", *args, "--database", database]
+        return [sys.executable, "-m", "syncsession_server", *args, "--database", self.database]
 
 
 @contextmanager
-def place() -> Iterator[Place]:
-    """A fresh directory with a fresh server."""
-    with tempfile.TemporaryDirectory() as made:
-        here = Place(Path(made))
+def place(kind: str) -> Iterator[Place]:
+    """A fresh directory with a fresh server over a fresh database: `sqlite` or `mariadb`, which has
+    its own, durable, settings.
+    """
+    with tempfile.TemporaryDirectory() as made, ExitStack() as stack:
+        directory = Path(made)
+        database = f"sqlite:///{directory / 'server.db'}"
+        if kind == "mariadb":
+            mariadb = stack.enter_context(private_mariadb(directory, durable=True))
+            database = mariadb.create_database()
+        here = Place(directory, database)
         try:
             yield here
         finally:

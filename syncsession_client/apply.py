@@ -95,6 +95,8 @@ def apply(
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.name for t in tables])
+            for table in tables:
+                store.set_anew(table.name, False)
     finally:
         store.fire_triggers(True)
         for incoming in staged.values():

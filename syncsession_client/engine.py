@@ -253,7 +253,8 @@ class SyncEngine:
             return Pulled()
 
     def _request(self) -> bytes:
-        return pull.request(self._store.tables(), self._store.processed())
+        store = self._store
+        return pull.request(store.tables(), store.processed(), store.tables_anew())
 
     def _pull(self) -> Pulled:
         begun = pull.begin(
@@ -266,9 +267,8 @@ class SyncEngine:
         self._check_tenant(begun.answer.tenant_id)
         processed = self._store.processed()
         known = [processed.get(t.name, SessionSet()) for t in self._store.tables()]
-        if all(not (begun.answer.settled - sessions) for sessions in known):
-            return Pulled()
-        return self._finish(begun)
+        is_new = any(begun.answer.settled - sessions for sessions in known)
+        return self._finish(begun) if is_new or self._store.tables_anew() else Pulled()
 
     def _finish(self, begun: Download) -> Pulled:
         downloaded = pull.download(

@@ -1,7 +1,7 @@
 """Pulling: ask for the sessions this device has not processed, download them, hand them over."""
 
 import uuid
-from collections.abc import Generator, Sequence
+from collections.abc import Container, Generator, Sequence
 from dataclasses import dataclass
 
 import msgspec
@@ -60,12 +60,22 @@ class Download:
     answer: PullAnswer
 
 
-def request(tables: Sequence[SyncTable], processed: dict[str, SessionSet]) -> bytes:
-    """The JSON text of a pull: the processed set of each table, tables of equal sets together."""
-    groups: dict[SessionSet, list[str]] = {}
+def request(
+    tables: Sequence[SyncTable], processed: dict[str, SessionSet], anew: Container[str]
+) -> bytes:
+    """The JSON text of a pull: the processed set of each table, tables of equal sets together.
+
+    Of the tables in `anew` every row is asked for. What they have processed is told nevertheless:
+    it is what deletions they have heard of.
+    """
+    groups: dict[tuple[SessionSet, bool], list[str]] = {}
     for table in tables:
-        groups.setdefault(processed.get(table.name, SessionSet()), []).append(table.name)
-    listed = [{"tables": names, "sessions": s.to_wire()} for s, names in groups.items()]
+        group = processed.get(table.name, SessionSet()), table.name in anew
+        groups.setdefault(group, []).append(table.name)
+    listed = [
+        {"tables": names, "sessions": sessions.to_wire()} | ({"anew": True} if is_anew else {})
+        for (sessions, is_anew), names in groups.items()
+    ]
     return msgspec.json.encode({"processed": listed})
 
 

@@ -10,7 +10,6 @@ from . import capture
 from .fold import Folded, fold
 from .identity import Choices, SyncTable, plan, prefixes, undeclared
 from .protocol.errors import MassDelete, UnknownName
-from .protocol.session_set import SessionSet
 from .protocol.tables import Table
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -130,7 +129,7 @@ def _log_changed(store: DeviceStore, before: SyncTable, now: SyncTable) -> None:
         store.run(ROWS.log_changed(t=now, agreed=agreed))
     if old != new:
         store.run(ROWS.forget_digests(t=now))
-        store.replace_processed(now.name, SessionSet())
+        store.set_anew(now.name, True)
 
 
 def _counts_differ(store: DeviceStore, table: SyncTable) -> bool:

@@ -38,7 +38,7 @@ class Statements:
 
     def __init__(self, path: str, *, pyformat: bool = False) -> None:
         self._path = path
-        self._style = _pyformat if pyformat else str
+        self._style = to_pyformat if pyformat else str
         self._preamble, self._bodies = _split(path)
         self._environment = _environment() if path.endswith(".j2") else None
 
@@ -108,7 +108,7 @@ def _statement(body: str) -> str:
     return "\n".join(lines).rstrip().removesuffix(";")
 
 
-def _pyformat(sql: str) -> str:
+def to_pyformat(sql: str) -> str:
     """The statement with parameters as `%(name)s` and `%s`; what is quoted stays what it is."""
 
     def convert(match: re.Match[str]) -> str:

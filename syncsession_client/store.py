@@ -210,12 +210,12 @@ class DeviceStore:
         """The synced tables, parents before children."""
         return arrange(
             (from_json(definition)[0], prefix)
-            for _, prefix, definition, _ in self.rows(STATE.list_tables)
+            for _, prefix, definition, *_ in self.rows(STATE.list_tables)
         )
 
     def save_tables(self, tables: Iterable[tuple[Table, str]]) -> None:
         """Keep the synced tables and their prefixes, parents before children."""
-        added = self.added_columns()
+        added, anew = self.added_columns(), self.tables_anew()
         self.run(STATE.delete_tables)
         for position, (table, prefix) in enumerate(tables):
             definition = to_json([table]).decode()
@@ -226,17 +226,26 @@ class DeviceStore:
                     "position": position,
                     "prefix": prefix,
                     "definition": definition,
+                    "is_anew": table.name in anew,
                 },
             )
             self.set_added_columns(table.name, added.get(table.name, ()))
 
     def added_columns(self) -> dict[str, list[str]]:
         """For each table, the columns that came since the server was told of it."""
-        return {name: json.loads(added) for name, _, _, added in self.rows(STATE.list_tables)}
+        return {name: json.loads(added) for name, _, _, added, _ in self.rows(STATE.list_tables)}
 
     def set_added_columns(self, table_name: str, columns: Sequence[str]) -> None:
         """Note the columns that the server has still to be told of."""
         self.run(STATE.set_added, {"name": table_name, "added": json.dumps(list(columns))})
+
+    def tables_anew(self) -> set[str]:
+        """The tables of which the next pull is to bring every row, whatever was processed."""
+        return {name for name, *_, is_anew in self.rows(STATE.list_tables) if is_anew}
+
+    def set_anew(self, table_name: str, is_anew: bool) -> None:
+        """Say whether the next pull is to bring every row of a table."""
+        self.run(STATE.set_anew, {"name": table_name, "is_anew": is_anew})
 
     def processed(self) -> dict[str, SessionSet]:
         """The processed set of each table that has one."""

@@ -1,8 +1,9 @@
 """The aiohttp application: what it holds and what it answers."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 from aiohttp import web
@@ -12,8 +13,10 @@ from syncsession_client.protocol.errors import OutOfDate
 from .cleanup import Keeping
 from .databases import MysqlUrl
 from .handlers import pull, push, system, tables
-from .jobs import Committer, Janitor
-from .keys import COMMITTER, SETTINGS, STORE
+from .health import SessionCounts
+from .jobs import Committer, Janitor, new_server_id, worker_id
+from .keys import COMMITTER, METRICS, SERVER_ID, SESSION_COUNTS, SETTINGS, STORE
+from .metrics import Metrics
 from .middleware import MIDDLEWARES
 from .settings import Settings
 from .stores.mysql import MysqlStore
@@ -21,6 +24,8 @@ from .stores.sqlite import SqliteStore
 
 ROUTES = [
     web.get("/health", system.health),
+    web.get("/ready", system.ready),
+    web.get("/metrics", system.metrics),
     web.get("/v1/me", system.me),
     web.get("/v1/tables", tables.show),
     web.put("/v1/tables", tables.register),
@@ -36,10 +41,18 @@ ROUTES = [
 _EVER = "9999"  # later than every time
 
 
-def create_app(settings: Settings) -> web.Application:
-    """Build the application. Nothing is opened until it starts."""
+def create_app(
+    settings: Settings, *, server_id: str | None = None, metrics_directory: Path | None = None
+) -> web.Application:
+    """Build the application. Nothing is opened until it starts.
+
+    Worker processes of one server have a `server_id` in common, and `metrics_directory`, where they
+    keep the numbers of each.
+    """
     app = web.Application(middlewares=MIDDLEWARES, client_max_size=settings.max_body_bytes)
     app[SETTINGS] = settings
+    app[SERVER_ID] = server_id or new_server_id()
+    app[METRICS] = Metrics(metrics_directory)
     app.cleanup_ctx.extend([_store, _jobs])
     app.add_routes(ROUTES)
     return app
@@ -57,31 +70,51 @@ def open_store(settings: Settings) -> SqliteStore | MysqlStore:
     return SqliteStore(Path(url.path))
 
 
-async def _store(app: web.Application) -> AsyncIterator[None]:
-    """Hold the store from start-up until the last request is done."""
-    settings = app[SETTINGS]
+@asynccontextmanager
+async def current_store(settings: Settings) -> AsyncIterator[SqliteStore | MysqlStore]:
+    """The store that the settings name, open, with the schema of this version.
+
+    Raises:
+        OutOfDate: it has an older one, and the settings do not say to migrate it.
+    """
     async with open_store(settings) as store:
         if settings.migrate:
             await store.migrate()
         if not await store.is_current():
             raise OutOfDate(
-                f"the schema of {settings.database_url().label} is older than this server: run "
-                "syncsession-server migrate with the same --database, or run with --migrate"
+                f"the schema of {settings.database_url().label} is not the one of this version: "
+                "run syncsession-server migrate with the same --database, or run with --migrate"
             )
+        yield store
+
+
+async def _store(app: web.Application) -> AsyncIterator[None]:
+    """Hold the store from start-up until the last request is done."""
+    async with current_store(app[SETTINGS]) as store:
         app[STORE] = store
+        app[SESSION_COUNTS] = SessionCounts(store)
         yield
 
 
 async def _jobs(app: web.Application) -> AsyncIterator[None]:
     """Hold the jobs: they are cancelled, and waited for, before the store is closed."""
     store, settings = app[STORE], app[SETTINGS]
+    if settings.maintenance:
+        yield  # the database is left alone
+        return
     if not store.is_shared:  # whatever is claimed was so by this server, before it was killed
         await store.run(store.sql.sessions.requeue_abandoned, {"cutoff": _EVER})
+    committer = Committer(
+        store,
+        app[METRICS],
+        worker_id=worker_id(app[SERVER_ID], os.getpid()),
+        poll_seconds=settings.queue_poll_interval_seconds,
+    )
     keeping = Keeping(
         settings.session_activity_timeout_minutes * 60, settings.session_retention_days
     )
-    app[COMMITTER] = committer = Committer(store, settings.queue_poll_interval_seconds)
     janitor = Janitor(store, keeping, settings.cleanup_interval_seconds)
+    app[COMMITTER] = committer
     tasks = [asyncio.create_task(job.run()) for job in (committer, janitor)]
     yield
     for task in tasks:

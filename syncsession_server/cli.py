@@ -2,19 +2,17 @@
 
 import asyncio
 import json
-import logging
-import signal
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
-from aiohttp import web
 from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
-from syncsession_client.protocol.errors import InvalidSetting
 
-from .app import create_app, open_store
+from . import logs
+from .app import current_store, open_store
+from .serving import serve
 from .settings import Described, Settings, described, read
 from .tenants import SCOPES, create_token
 
@@ -76,8 +74,34 @@ def run(**values: Any) -> None:
     Example:
         syncsession-server run --port 8484
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(message)s")
-    asyncio.run(_serve(read(values)))
+    settings = read(values)
+    logs.configure(settings.log_level, settings.log_format)
+    label = settings.database_url().label
+    serve(
+        settings,
+        lambda url: click.echo(
+            f"syncsession-server is ready on {url} (database {label})", err=True
+        ),
+    )
+    click.echo("syncsession-server has stopped", err=True)
+
+
+@main.command()
+@setting_options("database")
+def migrate(**texts: Any) -> None:
+    """Bring the schema of the server's own tables up to this version.
+
+    It may be run again, and from several places at once.
+
+    \b
+    Example:
+        syncsession-server migrate --database mysql://user:password@host:3306/name
+    """
+    settings = read(texts)
+    label = settings.database_url().label
+    for name in asyncio.run(_migrate(settings)):
+        click.echo(f"{label}: {name}")
+    click.echo(f"{label} is up to date")
 
 
 @main.group()
@@ -114,34 +138,11 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
     click.echo(made)
 
 
-async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
+async def _migrate(settings: Settings) -> list[str]:
     async with open_store(settings) as store:
+        return await store.migrate()
+
+
+async def _create_token(settings: Settings, tenant: str, user: str, scopes: tuple[str, ...]) -> str:
+    async with current_store(settings) as store:
         return await create_token(store, tenant=tenant, user=user, scopes=frozenset(scopes))
-
-
-async def _serve(settings: Settings) -> None:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    # Bodies are unpacked by our own code, which knows the limit.
-    runner = web.AppRunner(create_app(settings), auto_decompress=False, access_log=None)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, settings.host, settings.port)
-        await site.start()
-        port = runner.addresses[0][1]
-        click.echo(
-            f"syncsession-server is ready on http://{settings.host}:{port} "
-            f"(database {settings.database_url().label})",
-            err=True,
-        )
-        await stop.wait()
-    except OSError as error:
-        raise InvalidSetting(
-            f"cannot listen on {settings.host}:{settings.port}: {error.strerror}; "
-            "choose another with --host or --port"
-        ) from error
-    finally:
-        await runner.cleanup()
-    click.echo("syncsession-server has stopped", err=True)

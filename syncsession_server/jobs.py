@@ -2,17 +2,30 @@
 
 import asyncio
 import logging
-import uuid
+import secrets
+import time
 from contextlib import suppress
 
 from syncsession_client.protocol.errors import TryLater
 
 from . import cleanup, sessions
 from .commit import commit_session
+from .logs import about
+from .metrics import Metrics
 from .stores import Store
 from .tenants import ago
 
 logger = logging.getLogger(__name__)
+
+
+def new_server_id() -> str:
+    """What tells one server from others that share its database."""
+    return secrets.token_hex(12)
+
+
+def worker_id(server_id: str, pid: int) -> str:
+    """What tells a process of a server from all others."""
+    return f"{server_id}:{pid}"
 
 
 class Committer:
@@ -21,17 +34,19 @@ class Committer:
     It starts at once when woken; the poll only catches what another process left in the queue.
     """
 
-    def __init__(self, store: Store, poll_seconds: float) -> None:
-        self.worker_id = str(uuid.uuid4())
-        self._store = store
-        self._poll_seconds = poll_seconds
-        self._wake = [asyncio.Event() for _ in range(store.commits_at_once)]
+    def __init__(
+        self, store: Store, metrics: Metrics, *, worker_id: str, poll_seconds: float
+    ) -> None:
+        self._store, self._metrics = store, metrics
+        self._worker_id, self._poll_seconds = worker_id, poll_seconds
+        self._lanes = [asyncio.Event() for _ in range(store.commits_at_once)]
+        self._idle: set[asyncio.Event] = set()
         self._ended = asyncio.Condition()
 
     def wake(self) -> None:
-        """Say that a session has been queued."""
-        for event in self._wake:
-            event.set()
+        """Say that a session has been queued; one idle lane is enough for it."""
+        if self._idle:
+            self._idle.pop().set()
 
     async def wait_for_end(self, seconds: float) -> None:
         """Return when some session has ended, or after `seconds`."""
@@ -42,8 +57,8 @@ class Committer:
     async def run(self) -> None:
         """Commit until cancelled; a database that cannot be reached is tried again."""
         async with asyncio.TaskGroup() as lanes:
-            for event in self._wake:
-                lanes.create_task(self._run_lane(event))
+            for woken in self._lanes:
+                lanes.create_task(self._run_lane(woken))
 
     async def _run_lane(self, woken: asyncio.Event) -> None:
         while True:
@@ -53,23 +68,47 @@ class Committer:
                 logger.warning("committing waits for the database: %s", error)
             except Exception:
                 logger.exception("the queue cannot be read; trying again")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(self._poll_seconds):
-                    await woken.wait()
+            await self._rest(woken)
+
+    async def _rest(self, woken: asyncio.Event) -> None:
+        """Until woken, or until it is time to look again."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._poll_seconds):
+                await woken.wait()
 
     async def _drain(self, woken: asyncio.Event) -> None:
+        """Commit until nothing is queued; from the last look on, the lane can be woken."""
         await self._store.run(
             self._store.sql.sessions.requeue_abandoned, {"cutoff": ago(sessions.ABANDONED)}
         )
         while True:
             woken.clear()
+            self._idle.add(woken)
             queued = await self._store.first(self._store.sql.sessions.oldest_queued, {})
             if queued is None:
                 return
-            await commit_session(self._store, self.worker_id, *queued)
+            self._idle.discard(woken)
+            if woken.is_set():
+                self.wake()  # for another session than the one that was found anyway
+            tenant_id, session_id = queued
+            with about(tenant_id=tenant_id, session_id=session_id):
+                await self._commit(tenant_id, session_id)
             async with self._ended:
                 self._ended.notify_all()
             await self._store.tidy()
+
+    async def _commit(self, tenant_id: str, session_id: str) -> None:
+        started = time.monotonic()
+        if not await commit_session(self._store, self._worker_id, tenant_id, session_id):
+            return
+        ours = {"tenant_id": tenant_id, "session_id": session_id}
+        outcome = await self._store.first(self._store.sql.sessions.outcome, ours)
+        if outcome is None:
+            return
+        status, rows = outcome
+        self._metrics.session_ended(status, time.monotonic() - started)
+        if status == "committed":
+            self._metrics.rows_pushed(rows)
 
 
 class Janitor:

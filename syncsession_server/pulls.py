@@ -4,12 +4,14 @@ A small one is in the answer itself, and nothing of it is kept. A large one is s
 request, to any process, can serve any of its batches, and a device that stops goes on where it was.
 """
 
+import asyncio
 import base64
 import json
 import uuid
-from collections.abc import AsyncIterator, Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
@@ -27,12 +29,20 @@ SPOOLED = "zstd"
 
 _MAKE_TOGETHER = 4  # batches that one step off the event loop makes
 _WRITE_TOGETHER = 16  # batches that one transaction spools
-_INLINE_BYTES = 4 << 20  # packed batches that one answer may hold
+_WRITE_BYTES = 4 << 20  # packed batches that one answer, or one transaction, may hold
+
+
+class Asked(NamedTuple):
+    """A table, the sessions of it that a device has processed, and whether it wants every row."""
+
+    table: str
+    processed: SessionSet
+    is_anew: bool
 
 
 @dataclass(frozen=True)
 class PullRequest:
-    """What a device asks: tables, in its order, each with the sessions it has processed.
+    """What a device asks, of tables in its order.
 
     `encoding` is what it would have batches packed with.
     """
@@ -40,7 +50,7 @@ class PullRequest:
     pull_id: str
     device_id: str
     encoding: str
-    processed: tuple[tuple[str, SessionSet], ...]
+    asked: tuple[Asked, ...]
 
 
 @dataclass(frozen=True)
@@ -51,37 +61,53 @@ class Limits:
     inline_rows: int
 
 
-@dataclass
 class _Spool:
-    """Batches on their way out: held while they are few, then in the store."""
+    """Batches on their way out: held while they are few, then written while more are read."""
 
-    spool_id: str
-    limits: Limits
-    listed: list[dict[str, Any]] = field(default_factory=list)
-    waiting: list[tuple[int, bytes]] = field(default_factory=list)
-    rows: int = 0
-    waiting_bytes: int = 0
-    is_kept: bool = False
+    def __init__(self, store: Store, limits: Limits) -> None:
+        self.spool_id = str(uuid.uuid4())
+        self.listed: list[dict[str, Any]] = []
+        self.waiting: list[tuple[int, bytes]] = []
+        self.is_kept = False
+        self._store, self._limits = store, limits
+        self._rows = self._waiting_bytes = 0
+        self._writing: asyncio.Task[None] | None = None
 
-    def add(self, table: str, rows: int, payload: bytes) -> None:
+    async def add(self, table: str, rows: int, payload: bytes) -> None:
         number = len(self.listed) + 1
         self.listed.append({"number": number, "table": table, "rows": rows})
         self.waiting.append((number, payload))
-        self.rows += rows
-        self.waiting_bytes += len(payload)
+        self._rows += rows
+        self._waiting_bytes += len(payload)
+        is_large = self._waiting_bytes > _WRITE_BYTES
+        is_many = self._rows > self._limits.inline_rows and len(self.waiting) >= _WRITE_TOGETHER
+        if is_large or is_many:
+            await self._write()
 
-    @property
-    def is_due(self) -> bool:
-        """Whether what waits has to be written."""
-        is_large = self.rows > self.limits.inline_rows or self.waiting_bytes > _INLINE_BYTES
-        return is_large and (len(self.waiting) >= _WRITE_TOGETHER or not self.is_kept)
+    async def finish(self) -> None:
+        """Write the rest of what is to be kept; after this nothing is being written."""
+        if self.waiting and (self.is_kept or self._rows > self._limits.inline_rows):
+            await self._write()
+        if self._writing is not None:
+            await self._writing
 
-    async def write(self, store: Store) -> None:
+    async def abandon(self) -> None:
+        """Stop writing; the clean-up job removes what is there."""
+        if self._writing is not None:
+            self._writing.cancel()
+            await asyncio.wait([self._writing])
+
+    async def _write(self) -> None:
+        if self._writing is not None:
+            await self._writing
         params = {"spool_id": self.spool_id, "now": now()}
         rows = [params | {"number": number, "payload": data} for number, data in self.waiting]
-        await store.write(lambda tx: tx.run_many(store.sql.pulls.add_batch, rows), durable=False)
-        self.waiting.clear()
-        self.waiting_bytes, self.is_kept = 0, True
+        self.waiting, self._waiting_bytes, self.is_kept = [], 0, True
+        self._writing = asyncio.create_task(self._write_rows(rows))
+
+    async def _write_rows(self, rows: list[dict[str, Any]]) -> None:
+        sql = self._store.sql.pulls.add_batch
+        await self._store.write(lambda tx: tx.run_many(sql, rows), durable=False)
 
 
 async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limits) -> str:
@@ -95,17 +121,20 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
     ours = {"tenant_id": tenant_id, "pull_id": request.pull_id}
 
     async def work(tx: Transaction) -> tuple[str | None, _Spool, SessionSet]:
-        spool = _Spool(str(uuid.uuid4()), limits)
+        spool = _Spool(store, limits)
         kept = await tx.first(store.sql.pulls.find, ours)
         if kept is not None:
             return str(kept[0]), spool, SessionSet()
         settled = await _settled(store, tx, tenant_id, request)
-        async for table, rows, payload in _unseen(
-            store, tx, tenant_id, request, settled, limits.batch_rows
-        ):
-            spool.add(table, rows, payload)
-            if spool.is_due:
-                await spool.write(store)
+        unseen = _unseen(store, tx, tenant_id, request, settled, limits.batch_rows)
+        try:
+            async with aclosing(unseen):
+                async for table, rows, payload in unseen:
+                    await spool.add(table, rows, payload)
+            await spool.finish()
+        except BaseException:
+            await spool.abandon()
+            raise
         return None, spool, settled
 
     kept, spool, settled = await store.read(work)
@@ -117,7 +146,6 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
             packed = repacked(payload, request.encoding)
             listed["payload"] = base64.b64encode(packed).decode()
         return json.dumps(answer | {"encoding": request.encoding})
-    await spool.write(store)
     params = ours | {"device_id": request.device_id, "spool_id": spool.spool_id, "now": now()}
     await store.run(store.sql.pulls.add, params | {"answer": json.dumps(answer)}, durable=False)
     first = await store.first(store.sql.pulls.find, ours)
@@ -137,7 +165,7 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
     if row is None:
         raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
     payload, alive_at_utc = row
-    if alive_at_utc < ago(sessions.SIGN_OF_LIFE):
+    if alive_at_utc < ago(sessions.DEVICE_SIGN_OF_LIFE):
         await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
     return bytes(payload)
 
@@ -165,11 +193,12 @@ async def _settled(
 ) -> SessionSet:
     tenant = {"tenant_id": tenant_id}
     last, horizon = await tx.first(store.sql.sessions.last_number, tenant) or (0, 0)
-    for name, processed in request.processed:
-        if processed and SessionSet.up_to(horizon) - processed:
+    for name, processed, _ in request.asked:
+        if sessions.is_behind(processed, horizon):
             raise ReseedRequired(
-                f"this device has not heard of sessions up to {horizon} of table {name}, which the "
-                "server has forgotten: push what is here, then clone a new file"
+                f"this device has not synced for longer than the server keeps sessions, and cannot "
+                f"be told what was deleted in {name} since: push what was edited here with "
+                "syncsession-client push, then make a new file with syncsession-client clone"
             )
     live = await tx.all(store.sql.sessions.live_numbers, tenant)
     return sessions.settled(last, (number for (number,) in live))
@@ -182,10 +211,10 @@ async def _unseen(
     request: PullRequest,
     settled: SessionSet,
     batch_rows: int,
-) -> AsyncIterator[tuple[str, int, bytes]]:
+) -> AsyncGenerator[tuple[str, int, bytes], None]:
     """(table, rows, payload) of the sessions that have ended and the device has not processed."""
-    for name, processed in request.processed:
-        unseen = settled - processed
+    for name, processed, is_anew in request.asked:
+        unseen = settled if is_anew else settled - processed
         if not unseen:
             continue
         table, layout = await find_layout(store, tx, tenant_id, name)

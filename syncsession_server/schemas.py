@@ -108,6 +108,8 @@ class ProcessedSchema(Schema):
         validate=validate.Length(max=100_000),
     )
 
+    anew = fields.Boolean(load_default=False)
+
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """The sessions as a set."""
@@ -115,7 +117,7 @@ class ProcessedSchema(Schema):
             sessions = SessionSet.from_wire(data["sessions"])
         except ValueError as error:
             raise ValidationError(str(error), "sessions") from error
-        return {"tables": data["tables"], "sessions": sessions}
+        return data | {"sessions": sessions}
 
 
 class PullSchema(Schema):

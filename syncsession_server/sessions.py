@@ -16,8 +16,11 @@ from syncsession_client.protocol.session_set import SessionSet
 
 ENDED = frozenset({"committed", "failed", "expired"})
 
+DEVICE_SIGN_OF_LIFE = 1.0
+"""Seconds after which another sign of life of a device is written down."""
+
 SIGN_OF_LIFE = 20.0
-"""Seconds between the signs of life that are written down, of a device or a committing process."""
+"""Seconds between the signs of life of a process that commits a session."""
 
 ABANDONED = 60.0
 """Seconds without one after which a session's process counts as gone, and another commits it.
@@ -51,6 +54,17 @@ def settled(last_number: int, live: Iterable[int]) -> SessionSet:
     live and not above `last_number` has ended, and everything it wrote is in the same snapshot.
     """
     return SessionSet.up_to(last_number) - SessionSet.of(*live)
+
+
+def is_behind(processed: SessionSet, horizon: int) -> bool:
+    """Whether a device may have missed a deletion that the server has forgotten.
+
+    Up to the horizon it has to have heard of every session, or of none: then it holds no row of
+    that time either, and gets those that are left.
+    """
+    forgotten = SessionSet.up_to(horizon)
+    missed = forgotten - processed
+    return bool(missed) and missed != forgotten
 
 
 def check_receiving(status: str, session_id: str) -> None:

@@ -131,5 +131,5 @@ async def _show(store: Store, tx: Transaction | Store, ours: dict[str, Any]) -> 
 async def _keep_alive(store: Store, ours: dict[str, Any]) -> None:
     """Note that the device is still there; not for every batch, that would cost a write each."""
     session = await _find(store, store, ours)
-    if session.is_open and session.alive_at_utc < ago(sessions.SIGN_OF_LIFE):
+    if session.is_open and session.alive_at_utc < ago(sessions.DEVICE_SIGN_OF_LIFE):
         await store.run(store.sql.sessions.keep_open, ours | {"now": now()}, durable=False)

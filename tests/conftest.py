@@ -1,6 +1,7 @@
 """A real server and a real MariaDB for all tests; each has a tenant or a database of its own."""
 
-from collections.abc import Iterator
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,22 @@ from support import Server, World, serving
 from syncsession_server.settings import Settings
 
 
+@pytest.fixture(scope="session", params=["sqlite", "mariadb"])
+def new_database(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:
+    """Makes the URL of a fresh database. Whatever uses it runs once over each kind of store."""
+    if request.param == "mariadb":
+        mariadb: Mariadb = request.getfixturevalue("mariadb")
+        return mariadb.create_database
+    directory = tmp_path_factory.mktemp("databases")
+    return lambda: f"sqlite:///{directory / uuid.uuid4().hex}.db"
+
+
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real server on a free loopback port, over a fresh embedded store."""
-    path = tmp_path_factory.mktemp("server") / "server.db"
-    with serving(Settings(database=f"sqlite:///{path}")) as running:
+def server(new_database: Callable[[], str]) -> Iterator[Server]:
+    """A real server on a free loopback port, over a fresh database."""
+    with serving(Settings(database=new_database(), migrate=True)) as running:
         yield running
 
 

@@ -90,7 +90,7 @@ class Mariadb:
     ) -> None:
         self.socket, self.port = socket_path, port
         self._install_db, self._mariadbd = programs
-        self._home, self._guard = home, guard
+        self.directory, self._guard = home, guard
         self._options: tuple[str, ...] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -144,7 +144,7 @@ class Mariadb:
         process = self._run(
             self._mariadbd,
             f"--socket={self.socket}",
-            f"--pid-file={self._home / 'pid'}",
+            f"--pid-file={self.directory / 'pid'}",
             "--bind-address=127.0.0.1",
             f"--port={self.port}" if self.port else "--skip-networking",
             *self._options,
@@ -174,10 +174,10 @@ class Mariadb:
 
     def _run(self, program: str, *arguments: str) -> subprocess.Popen[bytes]:
         """A program of MariaDB's at work on the data, where a Ctrl-C meant for pytest stays out."""
-        with (self._home / "log").open("ab") as log:
+        with (self.directory / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *(program, "--no-defaults", *AS_ROOT, f"--datadir={self._home / 'data'}"),
+                    *(program, "--no-defaults", *AS_ROOT, f"--datadir={self.directory / 'data'}"),
                     *arguments,
                 ],
                 stdin=subprocess.DEVNULL,
@@ -206,7 +206,7 @@ class Mariadb:
         return True
 
     def _failure(self, what: str) -> CannotStart:
-        log = (self._home / "log").read_text(errors="replace")
+        log = (self.directory / "log").read_text(errors="replace")
         return CannotStart(f"{what}. Its log:\n{log}")
 
 

@@ -17,10 +17,12 @@ from syncsession_client.identity import Choices, SyncTable
 from syncsession_client.protocol.batches import META
 from syncsession_client.rows import ROWS
 from syncsession_client.setup import initialize
+from syncsession_client.statements import to_pyformat
 from syncsession_client.store import DeviceStore
 from syncsession_server.app import create_app
 from syncsession_server.keys import STORE
 from syncsession_server.settings import Settings
+from syncsession_server.stores.mysql import MysqlStore
 from syncsession_server.stores.sqlite import SqliteStore
 from syncsession_server.tenants import create_token
 
@@ -44,17 +46,22 @@ class Server:
         return self.run(create_token(self.store, tenant=tenant, user=user, scopes=allowed))
 
     @property
-    def store(self) -> SqliteStore:
+    def store(self) -> SqliteStore | MysqlStore:
         return self.app[STORE]
 
     def rows(self, sql: str, **params: Any) -> list[tuple[Any, ...]]:
-        """What a statement reads in the server's database."""
+        """What a statement with `:name` parameters reads in the server's database."""
+        text = to_pyformat(sql) if isinstance(self.store, MysqlStore) else sql
+        return self.run(self.store.read(lambda tx: tx.all(text, params)))
 
-        async def read() -> list[tuple[Any, ...]]:
-            async with self.store.read() as tx:
-                return await tx.all(sql, params)
-
-        return self.run(read())
+    def schema(self) -> list[tuple[Any, ...]]:
+        """What describes the tables in the server's database."""
+        if isinstance(self.store, MysqlStore):
+            return self.rows(
+                "SELECT table_name, column_name, column_type, column_key"
+                "  FROM information_schema.columns WHERE table_schema = database() ORDER BY 1, 2"
+            )
+        return self.rows("SELECT name, sql FROM sqlite_master")
 
 
 @contextmanager

@@ -30,8 +30,8 @@ PRAGMA busy_timeout = 10000;
 PRAGMA foreign_keys = OFF;
 
 -- name: cache
--- 64 MiB of pages: folding and applying touch a table in key order.
-PRAGMA cache_size = -65536;
+-- 32 MiB of pages: folding and applying touch a table in key order.
+PRAGMA cache_size = -32768;
 
 -- name: temporary_cache
 -- 16 MiB of pages for rows on their way into the application's tables; more go to a file.

@@ -22,7 +22,8 @@ CREATE TABLE _syncsession_tables (
     position INTEGER NOT NULL,
     prefix TEXT NOT NULL,
     definition TEXT NOT NULL,
-    added TEXT NOT NULL
+    added TEXT NOT NULL,
+    is_anew INTEGER NOT NULL
 );
 
 -- name: create_processed
@@ -102,9 +103,9 @@ UPDATE _syncsession_state
  WHERE id = 1;
 
 -- name: list_tables
--- Returns (name, prefix, definition, added), parents before children. `added`: columns that came
--- since the server was told of the table.
-SELECT t.name, t.prefix, t.definition, t.added
+-- Returns (name, prefix, definition, added, is_anew), parents before children. `added`: columns that
+-- came since the server was told of the table; `is_anew`: the next pull is to bring every row again.
+SELECT t.name, t.prefix, t.definition, t.added, t.is_anew
   FROM _syncsession_tables AS t
  ORDER BY t.position;
 
@@ -112,12 +113,17 @@ SELECT t.name, t.prefix, t.definition, t.added
 DELETE FROM _syncsession_tables;
 
 -- name: insert_table
-INSERT INTO _syncsession_tables (name, position, prefix, definition, added)
-VALUES (:name, :position, :prefix, :definition, '[]');
+INSERT INTO _syncsession_tables (name, position, prefix, definition, added, is_anew)
+VALUES (:name, :position, :prefix, :definition, '[]', :is_anew);
 
 -- name: set_added
 UPDATE _syncsession_tables
    SET added = :added
+ WHERE name = :name;
+
+-- name: set_anew
+UPDATE _syncsession_tables
+   SET is_anew = :is_anew
  WHERE name = :name;
 
 -- name: list_processed

@@ -9,7 +9,7 @@
     │   ├── SessionState ── SessionExpired  SessionFailed
     │   └── ReseedRequired
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   ├── ServerUnreachable  ServerBusy  StillCommitting
+    │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
     │   └── DatabaseLocked  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
@@ -165,6 +165,12 @@ class ServerBusy(TryLater):
     """The server cannot take the request now."""
 
     code = "server_busy"
+
+
+class Maintenance(TryLater):
+    """The server is being worked on, and takes nothing until that is done."""
+
+    code = "maintenance"
 
 
 class StillCommitting(TryLater):

@@ -2,13 +2,14 @@
 
 import asyncio
 
+import msgspec
 from aiohttp import web
 
 from syncsession_client import protocol
 from syncsession_client.protocol import bodies
 
 from .. import pulls
-from ..keys import CALLER, SETTINGS, STORE
+from ..keys import CALLER, METRICS, SETTINGS, STORE
 from ..schemas import PullSchema, check
 from ..tenants import admit_device
 from . import requests
@@ -29,10 +30,15 @@ async def begin(request: web.Request) -> web.Response:
             requests.path_id(request, "pull_id"),
             device_id,
             _accepted(request),
-            tuple((name, group["sessions"]) for group in groups for name in group["tables"]),
+            tuple(
+                pulls.Asked(name, group["sessions"], group["anew"])
+                for group in groups
+                for name in group["tables"]
+            ),
         ),
         pulls.Limits(settings.pull_batch_size, settings.pull_shared_table_threshold),
     )
+    request.app[METRICS].rows_pulled(_rows(answer))
     return web.Response(text=answer, content_type="application/json")
 
 
@@ -62,3 +68,15 @@ async def complete(request: web.Request) -> web.Response:
 def _accepted(request: web.Request) -> str:
     """The best encoding that the device unpacks."""
     return bodies.choose(request.headers.get("Accept-Encoding", ""))
+
+
+class _Batch(msgspec.Struct):
+    rows: int
+
+
+class _Answer(msgspec.Struct):
+    batches: list[_Batch]
+
+
+def _rows(answer: str) -> int:
+    return sum(batch.rows for batch in msgspec.json.decode(answer, type=_Answer).batches)

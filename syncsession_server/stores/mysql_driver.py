@@ -11,10 +11,13 @@ from typing import Any
 import aiomysql
 from aiomysql.connection import MySQLResult
 from pymysql.constants import CLIENT, CR
+from pymysql.protocol import MysqlPacket
+
+from .mysql_packets import Row, reader, take_rows
 
 _PACKET = 1 << 20
-
-Row = tuple[Any, ...]
+_PART = 1 << 18
+_LARGE = 7 << 20  # in hexadecimal still within the packet of 16 MiB that MariaDB takes at first
 
 
 class Connection(aiomysql.Connection):  # type: ignore[misc]
@@ -50,6 +53,17 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         """Whether it can be used for anything, by anyone."""
         return self.is_usable and not self.is_reading and not self.get_transaction_status()
 
+    def escape(self, obj: Any) -> str:
+        """A value as SQL. Bytes in hexadecimal, which is fast, or as they are, which is shorter.
+
+        aiomysql 0.3 cannot write them with the PyMySQL that it comes with.
+        """
+        if not isinstance(obj, bytes):
+            return str(super().escape(obj))
+        if len(obj) < _LARGE:
+            return f"x'{obj.hex()}'"
+        return f"_binary'{self.escape_string(obj.decode('ascii', 'surrogateescape'))}'"
+
     async def execute(self, sql: str, params: Mapping[str, Any]) -> "Cursor":
         """Run a statement; the cursor has its outcome, all of it."""
         cursor = Cursor(self)
@@ -74,20 +88,46 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
     async def begin_rows(self, sql: str, params: Mapping[str, Any]) -> None:
         """Run a query whose rows `next_rows` reads."""
         await self.query(Cursor(self).mogrify(sql, params), unbuffered=True)
+        self._unread, self._at = b"", 0
+        self._readers = [reader(*each) for each in getattr(self._result, "converters", ())]
 
     async def next_rows(self, most: int, most_bytes: int) -> list[Row]:
         """The next rows of the query: at most `most`, fewer where they are large; then none."""
-        result, size = self._result, 0
         rows: list[Row] = []
-        while result.unbuffered_active and len(rows) < most and size < most_bytes:
-            packet = await self._read_packet()
-            if result._check_packet_is_eof(packet):
-                result.unbuffered_active = False
-                result.connection = None
-                break
-            size += len(packet.get_all_data())
-            rows.append(result._read_row_from_packet(packet))
+        size = 0
+        while self.is_reading and len(rows) < most and size < most_bytes:
+            taken = take_rows(self._unread, self._at, self._readers, most - len(rows))
+            rows += taken.rows
+            size += taken.position - self._at
+            self._at = taken.position
+            if taken.last is not None:
+                self._end_rows(taken.last)
+            elif taken.missing:
+                await self._read_more(taken.missing)
         return rows
+
+    async def _read_more(self, least: int) -> None:
+        try:
+            if least > _PART:
+                more = await self._reader.readexactly(least)
+            else:
+                more = await self._reader.read(_PART)
+        except asyncio.CancelledError:
+            self.close()
+            raise
+        except (OSError, asyncio.IncompleteReadError) as error:
+            self.close()
+            raise aiomysql.OperationalError(CR.CR_SERVER_LOST, str(error)) from error
+        if not more:
+            self.close()
+            raise aiomysql.OperationalError(CR.CR_SERVER_LOST, "the connection was closed")
+        self._unread, self._at = self._unread[self._at :] + more, 0
+
+    def _end_rows(self, last: bytes) -> None:
+        result, packet = self._result, MysqlPacket(last, self.encoding)
+        result.unbuffered_active, result.connection = False, None
+        packet.check_error()
+        result._check_packet_is_eof(packet)
 
     async def _read_query_result(self, unbuffered: bool = False) -> None:
         if self._to_load is None:

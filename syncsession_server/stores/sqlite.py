@@ -104,7 +104,9 @@ class SqliteStore:
 
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""
-        return await self._version() == len(self.sql.migrations)
+        return self._checked(await self.first(self.sql.connection.read_version, {})) == len(
+            self.sql.migrations
+        )
 
     async def migrate(self) -> list[str]:
         """Bring the bookkeeping tables up to this version; the names of the scripts that ran.
@@ -124,7 +126,9 @@ class SqliteStore:
         return await self.write(work)
 
     async def _version(self) -> int:
-        found = await self._writer.first(self.sql.connection.read_version, {})
+        return self._checked(await self._writer.first(self.sql.connection.read_version, {}))
+
+    def _checked(self, found: tuple[Any, ...] | None) -> int:
         version = found[0] if found else 0
         if version > len(self.sql.migrations):
             raise NotADatabase(

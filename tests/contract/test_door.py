@@ -9,7 +9,7 @@ import re
 import sqlite3
 import tracemalloc
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -41,10 +41,15 @@ LIMIT = 1 << 20
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server of this module's own: what is described here must not meet other tests' tables."""
-    path = tmp_path_factory.mktemp("door") / "server.db"
-    with serving(Settings(database=f"sqlite:///{path}", status_wait_seconds=5.0)) as running:
+    settings = Settings(
+        database=new_database(),
+        migrate=True,
+        status_wait_seconds=5.0,
+        pull_shared_table_threshold=0,
+    )
+    with serving(settings) as running:
         yield running
 
 
@@ -104,23 +109,19 @@ class Door:
         """A row goes up and comes down again."""
         key = uuid.uuid4().hex
         assert self.push(row(key, 1))["status"] == "committed"
-        stored = self.server.rows(
-            f'SELECT v FROM "{self.table}" WHERE tenant_id = :tenant AND id = :key',
-            tenant=self.tenant,
-            key=key,
-        )
-        assert stored == [(1,)]
+        assert [key, 1] in pulled(self, self.table)
 
     def stored(self) -> dict[str, list[tuple[Any, ...]]]:
         """What the server holds of this tenant, and its schema."""
         ours = "WHERE tenant_id = :tenant"
         tables = ["sync_tenant", "sync_tenant_table", "sync_session", "sync_staging", "sync_pull"]
-        tables += ["sync_pull_batch", "sync_device", self.table, self.local]
+        tables += ["sync_device", self.table, self.local]
         held = {
             t: self.server.rows(f'SELECT * FROM "{t}" {ours}', tenant=self.tenant) for t in tables
         }
-        held["sync_table"] = self.server.rows("SELECT * FROM sync_table")
-        held["schema"] = self.server.rows("SELECT name, sql FROM sqlite_master")
+        for table in ("sync_table", "sync_pull_batch"):
+            held[table] = self.server.rows(f"SELECT * FROM {table}")
+        held["schema"] = self.server.schema()
         return held
 
     @contextmanager
@@ -186,9 +187,9 @@ def answered(response: httpx.Response) -> None:
 
 
 def paths() -> list[tuple[str, str]]:
-    """Every (method, path) but /health, with ids that are well-formed."""
+    """Every (method, path) under /v1, with ids that are well-formed."""
     names = {"session_id": str(uuid.uuid4()), "pull_id": str(uuid.uuid4()), "number": "1"}
-    return [(r.method, r.path.format(**names)) for r in ROUTES if r.path != "/health"]
+    return [(r.method, r.path.format(**names)) for r in ROUTES if r.path.startswith("/v1/")]
 
 
 # Who is asking
@@ -233,9 +234,10 @@ def test_a_version_that_differs_is_named_in_the_answer(door: Door):
     refused(door.ask("GET", "/v1/me", SyncSession_Protocol="7"), 426, "protocol_mismatch", "7")
 
 
-def test_health_asks_for_nothing(door: Door):
-    response = door.ask("GET", "/health", Authorization=None, SyncSession_Protocol=None)
-    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+@pytest.mark.parametrize("path", sorted({r.path for r in ROUTES if "/v1/" not in r.path}))
+def test_what_machines_ask_needs_no_token_and_no_version(door: Door, path):
+    response = door.ask("GET", path, Authorization=None, SyncSession_Protocol=None)
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -755,10 +757,15 @@ BOMBS = {
 
 
 @pytest.fixture(scope="module")
-def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def small(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server that takes little."""
-    path = tmp_path_factory.mktemp("small") / "server.db"
-    with serving(Settings(database=f"sqlite:///{path}", max_body_bytes=LIMIT)) as running:
+    settings = Settings(
+        database=new_database(),
+        migrate=True,
+        max_body_bytes=LIMIT,
+        pull_shared_table_threshold=0,
+    )
+    with serving(settings) as running:
         yield running
 
 
@@ -860,12 +867,12 @@ HOSTILE = [
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_a_table_of_any_name_takes_rows_and_gives_them_back(door: Door, name):
-    schema = door.server.rows("SELECT name, sql FROM sqlite_master")
+    schema = door.server.schema()
     assert door.describe(described(name)).status_code == 200
     assert door.push(row("a", b"1"), row("gone", 1, is_deleted=1), table=name)["error"] is None
     assert door.push(row("a", "one"), table=name)["status"] == "committed"
     assert pulled(door, name) == [["a", "one"]]
-    assert set(schema) <= set(door.server.rows("SELECT name, sql FROM sqlite_master"))
+    assert set(schema) <= set(door.server.schema())
     door.good_session()
 
 
@@ -1080,9 +1087,9 @@ TABLES += ["ix_sync_note", "new", "old", "temp", "main", "r", "incoming", "outgo
 
 @pytest.mark.parametrize("key", ["INTEGER", "TEXT"])
 @pytest.mark.parametrize("name", TABLES)
-def test_a_table_that_is_called_as_ours_syncs(world: World, tmp_path, name, key):
-    path = tmp_path / "own.db"
-    with serving(Settings(database=f"sqlite:///{path}", status_wait_seconds=5.0)) as server:
+def test_a_table_that_is_called_as_ours_syncs(new_database, tmp_path, name, key):
+    settings = Settings(database=new_database(), migrate=True, status_wait_seconds=5.0)
+    with serving(settings) as server:
         world = World(server, tmp_path)
         a = world.device("a.db", f'CREATE TABLE "{name}" (id {key} PRIMARY KEY, v)')
         a.execute(f"INSERT INTO \"{name}\" VALUES (1, 'one'), (2, x'00'), (3, NULL)")

@@ -3,11 +3,12 @@
 import shutil
 
 import pytest
-from support import Device, World, everyone_syncs
+from support import Device, World, everyone_syncs, serving
 
 from syncsession_client import engine, push
 from syncsession_client.protocol.errors import SidecarDamaged, Unappliable
 from syncsession_client.status import read_status
+from syncsession_server.settings import Settings
 
 ITEM = "CREATE TABLE item (id TEXT PRIMARY KEY, v)"
 
@@ -109,7 +110,16 @@ def test_a_restored_database_beside_a_newer_sidecar_misses_nothing(pair, monkeyp
     assert b.rows("SELECT id FROM item ORDER BY id") == [("second",), ("third",), ("x",), ("y",)]
 
 
-def test_a_half_downloaded_pull_goes_on_with_the_next_batch(world, monkeypatch):
+@pytest.fixture
+def holding_world(new_database, tmp_path):
+    """A tenant of a server that holds every pull, so that its batches have to be asked for."""
+    settings = Settings(database=new_database(), migrate=True, pull_shared_table_threshold=0)
+    with serving(settings) as server:
+        yield World(server, tmp_path)
+
+
+def test_a_half_downloaded_pull_goes_on_with_the_next_batch(holding_world, monkeypatch):
+    world = holding_world
     a = world.device("a.db", ITEM)
     a.put("INSERT INTO item VALUES (?, ?)", [(f"{n:05}", n) for n in range(3500)])
     a.sync()

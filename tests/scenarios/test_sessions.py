@@ -291,7 +291,7 @@ def test_a_push_whose_answer_was_lost_is_seen_through_by_the_next_sync(world, mo
 
 
 def test_a_push_waits_for_its_outcome_as_long_as_it_may_and_the_next_sync_waits_again(
-    tmp_path, monkeypatch
+    new_database, tmp_path, monkeypatch
 ):
     commit_session = jobs.commit_session
     may_commit = threading.Event()
@@ -301,8 +301,8 @@ def test_a_push_waits_for_its_outcome_as_long_as_it_may_and_the_next_sync_waits_
         return await commit_session(*args)
 
     monkeypatch.setattr(jobs, "commit_session", held)
-    database = f"sqlite:///{tmp_path / 'server.db'}"
-    with serving(Settings(database=database, status_wait_seconds=0.1)) as server:
+    settings = Settings(database=new_database(), migrate=True, status_wait_seconds=0.1)
+    with serving(settings) as server:
         world = World(server, tmp_path)
         a = world.device("a.db", NOTE)
         put(a, "x")

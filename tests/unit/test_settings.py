@@ -21,12 +21,10 @@ def served(monkeypatch, *args: str, **environment: str) -> Settings:
     """The settings that `run` begins to serve with."""
     seen = []
 
-    async def serve(settings):
-        seen.append(settings)
-
-    monkeypatch.setattr(cli, "_serve", serve)
+    monkeypatch.setattr(cli, "serve", lambda settings, _: seen.append(settings))
+    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)
     done = run(*args, **environment)
-    assert (done.exit_code, done.output) == (0, "")
+    assert (done.exit_code, done.output) == (0, "syncsession-server has stopped\n")
     return seen[0]
 
 
@@ -129,11 +127,18 @@ def test_settings_show_no_password():
     assert HIDDEN not in repr(Settings(database=f"mysql://sync:{HIDDEN}"))
 
 
-@pytest.mark.parametrize("url", [MYSQL, f"mysql://sync:{HIDDEN}", f"mysql://sync:{HIDDEN}@db:x/y"])
+@pytest.mark.parametrize("url", [f"mysql://sync:{HIDDEN}", f"mysql://sync:{HIDDEN}@db:x/y"])
 def test_run_prints_no_password(url):
     done = run(SYNCSESSION_DATABASE=url)
     assert done.exit_code == 2
     assert "[invalid_setting]" in done.output
+    assert HIDDEN not in done.output
+
+
+def test_run_that_cannot_reach_its_database_prints_no_password():
+    done = run(SYNCSESSION_DATABASE=f"mysql://sync:{HIDDEN}@127.0.0.1:1/rows")
+    assert done.exit_code == 75
+    assert "[server_busy]" in done.output
     assert HIDDEN not in done.output
 
 

@@ -1,7 +1,8 @@
 """Golden messages: what crosses the wire, byte for byte, checked against each side alone.
 
-`conversation.json` is one device that pushes and another that pulls. A change of it is a change of
-the protocol. To record it anew: SYNCSESSION_RECORD_WIRE=1 pytest tests/wire
+`conversation.json` is one device that pushes and another that pulls, `spooled.json` the same where
+the server takes the pull for a large one. A change of them is a change of the protocol. To record
+them anew: SYNCSESSION_RECORD_WIRE=1 pytest tests/wire
 """
 
 import json
@@ -23,7 +24,9 @@ from syncsession_client.protocol.errors import SyncError, UnknownTable
 from syncsession_client.transport import Transport
 from syncsession_server.settings import Settings
 
-GOLDEN = Path(__file__).parent / "conversation.json"
+GOLDEN = {"conversation.json": 10_000, "spooled.json": 0}
+"""Each file, and up to how many rows the server answers a pull at once."""
+
 DEVICES = ("00000000-0000-4000-8000-00000000000a", "00000000-0000-4000-8000-00000000000b")
 SCHEMA = (
     "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT)",
@@ -39,9 +42,17 @@ ROWS = (
 )
 
 
+@pytest.fixture(params=GOLDEN)
+def file(request) -> Path:
+    return Path(__file__).with_name(request.param)
+
+
 @pytest.fixture
-def wire_server(tmp_path):
-    with serving(Settings(database=f"sqlite:///{tmp_path / 'wire.db'}")) as server:
+def wire_server(new_database, file):
+    settings = Settings(
+        database=new_database(), migrate=True, pull_shared_table_threshold=GOLDEN[file.name]
+    )
+    with serving(settings) as server:
         yield server
 
 
@@ -118,12 +129,12 @@ def unreadable(body) -> bytes | None:
 
 
 @pytest.fixture
-def golden() -> list[dict]:
-    return json.loads(GOLDEN.read_text())
+def golden(file) -> list[dict]:
+    return json.loads(file.read_text())
 
 
 def test_a_device_and_a_server_say_what_the_golden_conversation_says(
-    tmp_path, wire_server, fixed_ids, monkeypatch
+    tmp_path, wire_server, file, fixed_ids, monkeypatch
 ):
     said, request = [], Transport._request
 
@@ -136,8 +147,8 @@ def test_a_device_and_a_server_say_what_the_golden_conversation_says(
     monkeypatch.setattr(Transport, "_request", recording)
     converse(tmp_path, wire_server.url, wire_server.token("wire"))
     if os.environ.get("SYNCSESSION_RECORD_WIRE"):
-        GOLDEN.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
-    assert said == json.loads(GOLDEN.read_text())
+        file.write_text(json.dumps(said, indent=1, ensure_ascii=False) + "\n")
+    assert said == json.loads(file.read_text())
 
 
 def test_the_server_alone_answers_as_the_golden_conversation_says(wire_server: Server, golden):
@@ -152,6 +163,7 @@ def test_the_server_alone_answers_as_the_golden_conversation_says(wire_server: S
                 headers={
                     "Authorization": f"Bearer {token}",
                     "Content-Type": "application/json",
+                    "Accept-Encoding": "identity",
                     protocol.VERSION_HEADER: "1",
                     protocol.DEVICE_HEADER: device_id,
                 },

@@ -131,12 +131,6 @@ SELECT s.tenant_id, s.session_id
  ORDER BY s.changed_at_utc
  LIMIT 1;
 
--- name: count_by_status
-SELECT s.status, count(*)
-  FROM sync_session AS s
- WHERE s.status IN ('open', 'staged', 'queued', 'processing')
- GROUP BY s.status;
-
 -- name: add_batch
 -- While the session is open, and the batch not here.
 INSERT INTO sync_staging (tenant_id, session_id, number, table_name, count_rows, encoding, payload)
@@ -176,3 +170,25 @@ SELECT b.number, b.encoding, b.payload
 DELETE FROM sync_staging
  WHERE tenant_id = :tenant_id
    AND session_id = :session_id;
+
+-- name: outcome
+SELECT s.status, s.count_rows
+  FROM sync_session AS s
+ WHERE s.tenant_id = :tenant_id
+   AND s.session_id = :session_id;
+
+-- name: count_live
+-- Of all tenants: open, staged, queued, processing. Index: ix_session_live.
+SELECT count(CASE WHEN s.status = 'open' THEN 1 END),
+       count(CASE WHEN s.status = 'staged' THEN 1 END),
+       count(CASE WHEN s.status = 'queued' THEN 1 END),
+       count(CASE WHEN s.status = 'processing' THEN 1 END)
+  FROM sync_session AS s
+ WHERE s.status IN ('open', 'staged', 'queued', 'processing');
+
+-- name: count_ended
+-- Of all tenants: committed, failed, expired. Reads every session.
+SELECT count(CASE WHEN s.status = 'committed' THEN 1 END),
+       count(CASE WHEN s.status = 'failed' THEN 1 END),
+       count(CASE WHEN s.status = 'expired' THEN 1 END)
+  FROM sync_session AS s;
