@@ -10,6 +10,7 @@ import click
 
 from . import cases, floors
 from .place import Place, alone, place
+from .staging import staging
 
 Figures = dict[str, float]
 
@@ -92,6 +93,14 @@ def measure_sessions(here: Place, _: int) -> Figures:
     }
 
 
+def measure_staging(here: Place, _: int) -> Figures:
+    """Milliseconds of each way into MariaDB, by the number of rows."""
+    if here.kind == "sqlite":
+        return {}
+    found = staging(here.database, 5)
+    return {f"{size} rows: {way}": seconds * 1e3 for (size, way), seconds in found.items()}
+
+
 def memory(here: Place, device_peak: float) -> Figures:
     return {"device_peak_mb": device_peak, "server_peak_mb": here.server_peak_mb()}
 
@@ -115,6 +124,7 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "idle": measure_idle,
     "visible": measure_visible,
     "sessions": measure_sessions,
+    "staging": measure_staging,
 }
 
 
@@ -160,7 +170,7 @@ def report(name: str, count: int, measured: list[Figures], *, as_json: bool) -> 
         return
     click.echo(f"{name}: {count} rows, {len(measured)} runs (minimum, median, maximum)")
     for key, values in spread.items():
-        click.echo(f"  {key:24} " + " ".join(f"{value:12.3f}" for value in values))
+        click.echo(f"  {key:32} " + " ".join(f"{value:12.3f}" for value in values))
 
 
 if __name__ == "__main__":

@@ -51,7 +51,6 @@ _ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
 
 _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
-_LOAD_ROWS = 100  # from which LOAD DATA is faster than an INSERT of many rows
 _LOADED_TOGETHER = 5000
 
 _AGAIN = frozenset(
@@ -96,6 +95,7 @@ class MysqlStore:
     def __init__(self, url: MysqlUrl, *, connections: int = 10, shared_rows: int = 10_000) -> None:
         self.sql = Dialect("mysql", pyformat=True)
         self.shared_rows = shared_rows
+        self.load_rows = 10  # from which LOAD DATA is faster; docs/explanation/performance.md
         self._url = url
         self._pool = _Pool(url, self.sql, max(connections, 2))
         self._reading = asyncio.Semaphore(
@@ -313,8 +313,8 @@ class _Staged:
         self._positions = count(1)
 
     async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
-        self._sql, self._may_load = store.sql.staged, store.may_load
-        self._most_bytes = store.most_packet
+        self._sql = store.sql.staged
+        self._load_rows = store.load_rows if store.may_load else None
         is_shared = count_rows <= store.shared_rows
         t = self._layout.names["t"]
         name = t.staged_name if is_shared else "sync_staged"
@@ -333,7 +333,7 @@ class _Staged:
         placed = [
             (*prefix, position, *row) for row, position in zip(rows, self._positions, strict=False)
         ]
-        if self._may_load and len(placed) >= _LOAD_ROWS:
+        if self._load_rows is not None and len(placed) >= self._load_rows:
             await self._load(placed)
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
