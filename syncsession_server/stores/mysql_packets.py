@@ -32,13 +32,21 @@ def take_rows(data: bytes, position: int, readers: Sequence[Reader], most: int) 
     `last` is the packet that ends the result, once it is there: EOF, or an error.
     """
     rows: list[Row] = []
+    size = len(data)
     while len(rows) < most:
-        payload, begin, end = _packet(data, position)
-        if end > len(data):
-            return Taken(rows, position, end - len(data), None)
+        begin = position + _HEADER
+        if begin > size:
+            return Taken(rows, position, begin - size, None)
+        length = data[position] | data[position + 1] << 8 | data[position + 2] << 16
+        payload, end = data, begin + length
+        if length == _SPLIT:
+            payload, end = _joined(data, position)
+            begin = 0
+        if end > size:
+            return Taken(rows, position, end - size, None)
         first = payload[begin]
-        if first >= _EOF and (first == _ERROR or end - begin < _EOF_BELOW):
-            return Taken(rows, end, 0, payload[begin:end])
+        if first >= _EOF and (first == _ERROR or length < _EOF_BELOW):
+            return Taken(rows, end, 0, payload[begin : begin + length])
         rows.append(_row(payload, begin, readers))
         position = end
     return Taken(rows, position, 0, None)
@@ -54,24 +62,21 @@ def reader(encoding: str | None, converter: Callable[[Any], Any] | None) -> Read
     return lambda value: convert(value.decode(encoding) if encoding else value)
 
 
-def _packet(data: bytes, position: int) -> tuple[bytes, int, int]:
-    """(bytes, where in them the payload begins, where in `data` the packet ends)."""
-    begin = position + _HEADER
-    if begin > len(data):
-        return data, begin, begin
-    length = int.from_bytes(data[position : position + 3], "little")
-    if length < _SPLIT:
-        return data, begin, begin + length
-    parts, end = [], begin + length
+def _joined(data: bytes, position: int) -> tuple[bytes, int]:
+    """(the payload of a packet in several parts, where the last of them ends).
+
+    Where that is beyond `data`, the rest is not here yet.
+    """
+    parts = []
     while True:
-        parts.append(data[begin:end])
-        if length < _SPLIT or end > len(data):
-            return b"".join(parts), 0, end
-        begin = end + _HEADER
+        begin = position + _HEADER
         if begin > len(data):
-            return data, 0, begin
-        length = int.from_bytes(data[end : end + 3], "little")
-        end = begin + length
+            return b"", begin
+        length = int.from_bytes(data[position : position + 3], "little")
+        position = begin + length
+        parts.append(data[begin:position])
+        if length < _SPLIT or position > len(data):
+            return b"".join(parts), position
 
 
 def _row(data: bytes, position: int, readers: Sequence[Reader]) -> Row:
