@@ -1,8 +1,4 @@
-"""What tests start in processes of their own: a server of several workers, and small targets.
-
-The server has one SQLite file for all its workers. The command refuses that: where one worker
-starts, the session that another is committing would be queued again. Nothing here depends on it.
-"""
+"""What tests start in processes of their own: workers that do little."""
 
 import asyncio
 import logging
@@ -12,9 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from syncsession_client.protocol.errors import ServerBusy
-from syncsession_server import logs
-from syncsession_server.serving import serve
-from syncsession_server.settings import Settings
 from syncsession_server.workers import told_to_stop
 
 
@@ -61,12 +54,3 @@ def crashes(ready: Callable[[], None], directory: Path) -> None:
     """Fails in a way that nobody thought of."""
     logging.disable()
     raise ZeroDivisionError
-
-
-if __name__ == "__main__":
-    logs.configure("info", "text")
-    database, count = sys.argv[1:]
-    serve(
-        Settings(database=database, port=0, workers=int(count)),
-        lambda url: print(url, flush=True),
-    )

@@ -39,7 +39,7 @@ from ..databases import MysqlUrl
 from ..tenants import ago, now
 from . import Dialect, Layout, Params, Work
 from .mysql_driver import Connection
-from .mysql_layout import MysqlLayout, MysqlTable, as_lines
+from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 
 _CONNECT_SECONDS = 10.0
 _ACQUIRE_SECONDS = 30.0
@@ -158,11 +158,22 @@ class MysqlStore:
             for name in (t.name, t.staged_name):
                 rows = await connection.all(sql.columns_here(), {"name": name})
                 here = {column for (column,) in rows}
-                for column in t.native:
-                    if column.name not in here:
-                        await connection.define(sql.add_column(name=name, column=column))
+                missing = [column for column in t.native if column.name not in here]
+                if missing:
+                    await self._add_columns(connection, name, missing)
 
         await self._again(work)
+
+    async def _add_columns(
+        self, connection: "_Session", name: str, missing: list[MysqlColumn]
+    ) -> None:
+        """All at once. Where another process adds some of them just now, look again."""
+        try:
+            await connection.run(self.sql.build.add_columns(name=name, columns=missing), {})
+        except aiomysql.MySQLError as error:
+            if _code(error) in _ALREADY:
+                raise _Again(str(error)) from error
+            raise
 
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""

@@ -3,11 +3,11 @@
 import asyncio
 import re
 import uuid
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
 
 import httpx
 import pytest
+from mariadb import private_mariadb
 from support import SECONDS, Device, Server, World, serving
 
 from syncsession_client import protocol
@@ -21,9 +21,9 @@ NOTE = "CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT)"
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
+def server(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server of the test's own: its numbers begin at 0."""
-    with serving(Settings(database=f"sqlite:///{tmp_path / 'server.db'}")) as running:
+    with serving(Settings(database=new_database(), migrate=True)) as running:
         yield running
 
 
@@ -80,14 +80,27 @@ def test_a_server_whose_database_is_silent_says_so_in_time(server, monkeypatch):
     assert answer.json()["faults"] == ["the database has not answered in 0.2 seconds"]
 
 
+def test_a_server_is_ready_again_when_its_database_is_back(tmp_path):
+    with private_mariadb(tmp_path, durable=False) as mariadb:
+        settings = Settings(database=mariadb.create_database(), migrate=True)
+        with serving(settings) as server:
+            assert get(server, "/ready").status_code == 200
+            mariadb.stop()
+            answer = get(server, "/ready")
+            assert (answer.status_code, len(answer.json()["faults"])) == (503, 1)
+            assert get(server, "/health").status_code == 200
+            mariadb.start()
+            assert get(server, "/ready").json() == {"status": "ready", "faults": []}
+
+
 # Maintenance
 
 
 @pytest.fixture
-def maintained(tmp_path: Path) -> Iterator[Server]:
+def maintained(new_database: Callable[[], str]) -> Iterator[Server]:
     """A server that is on maintenance."""
-    database = f"sqlite:///{tmp_path / 'server.db'}"
-    with serving(Settings(database=database, maintenance=True)) as running:
+    settings = Settings(database=new_database(), migrate=True, maintenance=True)
+    with serving(settings) as running:
         yield running
 
 
@@ -113,8 +126,8 @@ def test_a_server_on_maintenance_tells_every_device_to_try_later(maintained):
         assert (answer.status_code, error["code"], error["retryable"]) == (503, "maintenance", True)
 
 
-def test_a_device_meets_maintenance_as_an_error_and_loses_no_edit(tmp_path):
-    settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
+def test_a_device_meets_maintenance_as_an_error_and_loses_no_edit(new_database, tmp_path):
+    settings = Settings(database=new_database(), migrate=True)
     with serving(settings) as server:
         world = World(server, tmp_path)
         device = world.device("a.db", NOTE)
@@ -127,8 +140,8 @@ def test_a_device_meets_maintenance_as_an_error_and_loses_no_edit(tmp_path):
         assert device.push().pushed.rows == 1
 
 
-def test_a_server_on_maintenance_commits_nothing(tmp_path):
-    settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
+def test_a_server_on_maintenance_commits_nothing(new_database, tmp_path):
+    settings = Settings(database=new_database(), migrate=True)
     with serving(settings) as server:
         pushed(World(server, tmp_path).device("a.db", NOTE), "x")
         requeue = "UPDATE sync_session SET status = 'processing'"
@@ -171,8 +184,8 @@ def test_a_session_that_fails_is_counted_as_such_and_its_rows_are_not(server, tm
 
 
 @pytest.mark.parametrize("status", ["open", "staged", "queued", "processing", "expired"])
-def test_sessions_are_counted_by_state(tmp_path, status):
-    settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
+def test_sessions_are_counted_by_state(new_database, tmp_path, status):
+    settings = Settings(database=new_database(), migrate=True)
     with serving(settings) as server:
         pushed(World(server, tmp_path).device("a.db", NOTE), "a")
     # One on maintenance leaves the session where it is put.
@@ -213,9 +226,9 @@ def test_no_number_names_a_tenant_a_user_or_an_id(server, tmp_path):
     assert not re.search(r"[0-9a-f]{8}-[0-9a-f]{4}", text)
 
 
-def test_two_servers_in_one_process_have_numbers_of_their_own(server, tmp_path):
+def test_two_servers_in_one_process_have_numbers_of_their_own(server, new_database):
     get(server, "/v1/me")
-    with serving(Settings(database=f"sqlite:///{tmp_path / 'other.db'}")) as other:
+    with serving(Settings(database=new_database(), migrate=True)) as other:
         assert not any("/v1/me" in name for name in numbers(other))
     assert any("/v1/me" in name for name in numbers(server))
 

@@ -9,17 +9,22 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import httpx
 import psutil
+import pymysql
 import pytest
 import several_workers as targets
+from mariadb import Mariadb
 from support import SECONDS, Device
 
-from syncsession_client.protocol.errors import ServerBusy, SyncError
-from syncsession_server.stores.sqlite import SqliteStore
+from syncsession_client.protocol.errors import ServerBusy, ServerUnreachable, SyncError
+from syncsession_server.app import current_store
+from syncsession_server.databases import parse
+from syncsession_server.settings import Settings
 from syncsession_server.tenants import create_token
 from syncsession_server.workers import Workers
 
@@ -40,21 +45,29 @@ def until(is_so: Callable[[], bool]) -> None:
 class Served:
     """A server of several workers, in processes of its own."""
 
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
+    def __init__(self, directory: Path, database: str) -> None:
+        self.directory, self.database = directory, database
         self.temporary = directory / "tmp"
         self.temporary.mkdir()
-        self.database = f"sqlite:///{directory / 'server.db'}"
-        self.parent = subprocess.Popen(
-            [sys.executable, targets.__file__, self.database, str(COUNT)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env={"PATH": os.environ["PATH"], "TMPDIR": str(self.temporary)},
-        )
-        self.url = self.parent.stdout.readline().strip()
-        assert self.url, self.parent.communicate(timeout=SECONDS)
+        options = ["--database", database, "--migrate", "--port", "0", "--workers", str(COUNT)]
+        self.errors = directory / "errors"
+        with self.errors.open("w") as errors:
+            self.parent = subprocess.Popen(
+                [sys.executable, "-m", "syncsession_server", "run", *options],
+                stderr=errors,
+                env={"PATH": os.environ["PATH"], "TMPDIR": str(self.temporary)},
+            )
+        until(lambda: "is ready on" in self.errors.read_text() or self.parent.poll() is not None)
+        (self.url,) = re.findall(r"ready on (http://\S+)", self.errors.read_text())
         self.all = psutil.Process(self.parent.pid).children(recursive=True)
+
+    def token(self) -> str:
+        async def create() -> str:
+            async with current_store(Settings(database=self.database)) as store:
+                scopes = frozenset({"sync", "schema"})
+                return await create_token(store, tenant="acme", user="alice", scopes=scopes)
+
+        return asyncio.run(create())
 
     @property
     def workers(self) -> list[psutil.Process]:
@@ -91,7 +104,7 @@ class Served:
         for process in self.all:
             with suppress(psutil.NoSuchProcess):
                 process.kill()
-        self.parent.communicate(timeout=SECONDS)
+        self.parent.wait(SECONDS)
 
 
 def _command(process: psutil.Process) -> list[str]:
@@ -102,8 +115,8 @@ def _command(process: psutil.Process) -> list[str]:
 
 
 @pytest.fixture
-def served(tmp_path: Path) -> Iterator[Served]:
-    running = Served(tmp_path)
+def served(tmp_path: Path, mariadb: Mariadb) -> Iterator[Served]:
+    running = Served(tmp_path, mariadb.create_database())
     yield running
     running.end()
 
@@ -126,9 +139,8 @@ def test_a_worker_that_is_killed_is_replaced_and_requests_go_on(served):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_the_parent_stops_every_worker_and_ends_well(served, number):
     served.parent.send_signal(number)
-    _, err = served.parent.communicate(timeout=SECONDS)
-    assert served.parent.returncode == 0
-    assert "Traceback" not in err
+    assert served.parent.wait(SECONDS) == 0
+    assert "Traceback" not in served.errors.read_text()
     until(served.are_gone)
     assert list(served.temporary.iterdir()) == []
     with pytest.raises(httpx.ConnectError):
@@ -156,13 +168,7 @@ def test_the_numbers_are_those_of_all_workers_also_of_one_that_died(served, tmp_
 
 
 def test_devices_sync_by_whichever_worker_and_a_session_counts_once(served, tmp_path):
-    async def token() -> str:
-        async with SqliteStore(tmp_path / "server.db") as store:
-            return await create_token(
-                store, tenant="acme", user="alice", scopes=frozenset({"sync", "schema"})
-            )
-
-    device = Device(tmp_path / "a.db", served.url, asyncio.run(token()))
+    device = Device(tmp_path / "a.db", served.url, served.token())
     device.execute("CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT)")
     device.init()
     for number in range(3):
@@ -171,6 +177,58 @@ def test_devices_sync_by_whichever_worker_and_a_session_counts_once(served, tmp_
     assert len(device.clone("b.db").rows("SELECT * FROM note")) == 30
     assert served.number("syncsession_rows_pushed_total") == 30
     assert served.number('syncsession_sessions{status="committed"}') == 3
+
+
+def test_what_a_killed_worker_was_committing_is_committed_by_another_at_once(served, tmp_path):
+    device = Device(tmp_path / "a.db", served.url, served.token())
+    device.execute("CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT)")
+    device.init()
+    device.put("INSERT INTO note VALUES (?, 'text')", [("x",)])
+    device.sync()
+    device.execute("UPDATE note SET body = 'changed'")
+    with Holding(served.database, "note") as holding, ThreadPoolExecutor(1) as pool:
+        pushing = pool.submit(device.push)
+        until(lambda: holding.claimed() is not None)
+        claimed = holding.claimed()
+        pid = int(claimed.partition(":")[2])
+        os.kill(pid, signal.SIGKILL)
+        until(lambda: holding.claimed() not in (None, claimed))
+        with pytest.raises(ServerUnreachable):  # it had asked the one that was killed
+            pushing.result(SECONDS)
+        holding.release()
+    assert device.push().pushed.rows == 1
+    assert device.dirty("note") == []
+
+
+class Holding:
+    """Holds the rows of a table, so that who commits has to wait."""
+
+    def __init__(self, database: str, table: str) -> None:
+        url = parse(database)
+        self._connections = [
+            pymysql.connect(
+                unix_socket=url.unix_socket, user=url.user, database=url.name, autocommit=is_reader
+            )
+            for is_reader in (False, True)
+        ]
+        self._holder, self._reader = (c.cursor() for c in self._connections)
+        self._holder.execute(f"SELECT * FROM {table} FOR UPDATE")
+
+    def claimed(self) -> str | None:
+        """Which worker is committing."""
+        self._reader.execute("SELECT worker_id FROM sync_session WHERE status = 'processing'")
+        found = self._reader.fetchone()
+        return found[0] if found else None
+
+    def release(self) -> None:
+        self._connections[0].rollback()
+
+    def __enter__(self) -> "Holding":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for connection in self._connections:
+            connection.close()
 
 
 # The parent, with workers that do nothing

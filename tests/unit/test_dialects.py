@@ -222,7 +222,7 @@ def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dic
         "is_shared": is_shared,
     }
     added = MysqlColumn(f"added{len(carried)}{is_shared}", "LONGBLOB")
-    build = {"t": t, "collation": "utf8mb4_nopad_bin", "name": t.name, "column": added}
+    build = {"t": t, "collation": "utf8mb4_nopad_bin", "name": t.name, "columns": [added]}
     return {"build": build, "staged": names, "rows": names}
 
 

@@ -164,7 +164,7 @@ def test_tables_of_any_names_stand_in_one_database_of_mariadb(mariadb):
         for t in made:
             make(db, t)
             (added,) = MysqlTable(Table("x", "global", ("added",), columns_of(["added"]))).native
-            run(db, BUILD.add_column(name=t.name, column=added) % {})
+            run(db, BUILD.add_columns(name=t.name, columns=[added]) % {})
         there = {name for (name,) in run(db, "SHOW TABLES")}
     assert there == {t.name for t in made} | {t.staged_name for t in made}
     assert len(there) == 2 * len(made)
