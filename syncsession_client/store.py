@@ -24,7 +24,7 @@ from .protocol.errors import (
     UnsyncableValue,
 )
 from .protocol.session_set import SessionSet
-from .protocol.tables import Table, from_json, to_json
+from .protocol.tables import Table, folded, from_json, to_json
 from .schema import OURS, FoundTable, SchemaObject, read
 from .statements import load
 
@@ -161,8 +161,8 @@ class DeviceStore:
 
         def watch(action: int, name: str | None, _: object, __: object, by: str | None) -> int:
             is_write = action in (apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE)
-            if is_write and by is not None and not by.lower().startswith(OURS):
-                written.add(str(name).lower())
+            if is_write and by is not None and not folded(by).startswith(OURS):
+                written.add(folded(str(name)))
             return int(apsw.SQLITE_OK)
 
         with self._errors():

@@ -17,9 +17,9 @@ from functools import cached_property
 from typing import Any
 
 from syncsession_client.protocol.batches import META, Row
-from syncsession_client.protocol.tables import Affinity, Column, Table
+from syncsession_client.protocol.tables import Affinity, Column, Table, folded
 
-from ..tables import column_name, folded, table_name
+from ..tables import column_name, table_name
 
 _TYPES: Mapping[Affinity, str] = {
     "integer": "BIGINT",
@@ -74,12 +74,12 @@ class MysqlLayout:
 
     def __init__(self, table: Table, columns: Sequence[str], whole: Table) -> None:
         self._table = table
-        self._by_name = {c.name.lower(): c for c in table.columns}
+        self._by_name = {folded(c.name): c for c in table.columns}
         self._is_local = table.key_kind == "local"
-        self._key = () if self._is_local else tuple(self._by_name[n.lower()] for n in table.key)
-        self._columns = tuple(self._by_name[n.lower()] for n in columns)
+        self._key = () if self._is_local else tuple(self._by_name[folded(n)] for n in table.key)
+        self._columns = tuple(self._by_name[folded(n)] for n in columns)
         self.t = MysqlTable(whole)
-        self._is_partial = {n.lower() for n in columns} < {n.lower() for n in table.wire_columns}
+        self._is_partial = {folded(n) for n in columns} < {folded(n) for n in table.wire_columns}
 
     @cached_property
     def names(self) -> Mapping[str, Any]:
@@ -232,10 +232,10 @@ def _hash(name: str) -> str:
 def _native(table: Table) -> Iterable[MysqlColumn]:
     """The columns that have a place of their own: as many as a row is sure to hold."""
     left = _MOST_IN_ROW
-    is_key = {n.lower() for n in table.key} if table.key_kind == "global" else set()
-    wanted = is_key | {n.lower() for n in table.wire_columns}
+    is_key = {folded(n) for n in table.key} if table.key_kind == "global" else set()
+    wanted = is_key | {folded(n) for n in table.wire_columns}
     for column in table.columns:
-        if column.name.lower() not in wanted:
+        if folded(column.name) not in wanted:
             continue
         kind = _TYPES[column.affinity]
         left -= _IN_ROW[kind]
