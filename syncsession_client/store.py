@@ -13,7 +13,7 @@ import apsw
 import uuid_utils
 
 from .identity import SyncTable, arrange
-from .protocol.batches import Row, digests, take
+from .protocol.batches import Row, digests, parts, take
 from .protocol.errors import (
     DatabaseLocked,
     NoSuchFile,
@@ -120,7 +120,7 @@ class DeviceStore:
         with self._errors():
             cursor = self._db.execute(sql)
             while rows := take(cursor, most):
-                yield rows
+                yield from parts(rows)
 
     def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
         """The first row of a statement, or None."""

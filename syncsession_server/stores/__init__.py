@@ -123,6 +123,10 @@ class Store(Protocol):
     def is_shared(self) -> bool:
         """Whether other server processes may be at work on the same database."""
 
+    @property
+    def batch_bytes(self) -> int:
+        """The most that a batch of more than one row may have."""
+
     def layout(self, table: Table, columns: Sequence[str], whole: Table, /) -> Layout:
         """How this database keeps `columns` of a tenant's table, which as a whole is `whole`."""
 
