@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import aiomysql
 import tenacity
 
-from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import (
     InvalidSetting,
     OutOfDate,
@@ -52,6 +52,7 @@ _ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
 _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
 _LOAD_ROWS = 100  # from which LOAD DATA is faster than an INSERT of many rows
+_LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
 
 _AGAIN = frozenset(
@@ -105,7 +106,8 @@ class MysqlStore:
     async def __aenter__(self) -> "MysqlStore":
         found = await self.first(self.sql.connection.abilities, {})
         assert found is not None  # noqa: S101  # a SELECT without FROM
-        version, may_load, self.most_packet = found
+        version, may_load, most_packet = found
+        self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
         return self
@@ -314,7 +316,6 @@ class _Staged:
 
     async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
         self._sql, self._may_load = store.sql.staged, store.may_load
-        self._most_bytes = store.most_packet
         is_shared = count_rows <= store.shared_rows
         t = self._layout.names["t"]
         name = t.staged_name if is_shared else "sync_staged"
@@ -333,7 +334,7 @@ class _Staged:
         placed = [
             (*prefix, position, *row) for row, position in zip(rows, self._positions, strict=False)
         ]
-        if self._may_load and len(placed) >= _LOAD_ROWS:
+        if self._may_load and (len(placed) >= _LOAD_ROWS or _size(placed) >= _LOAD_BYTES):
             await self._load(placed)
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
@@ -356,6 +357,11 @@ class _Staged:
                 raise SyncError(
                     f"{len(part)} rows were loaded as {loaded}, with {warnings} warnings"
                 )
+
+
+def _size(rows: list[Row]) -> int:
+    """The bytes of texts and blobs, about."""
+    return sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
 
 
 class _Pool:
@@ -424,6 +430,8 @@ class _Pool:
                 await connection.open()
                 for sql in (self._sql.mode, self._sql.isolation, self._sql.patience):
                     await connection.execute(sql, {})
+                cursor = await connection.execute(self._sql.abilities, {})
+                _, _, connection.most_packet = await cursor.fetchone()
         except BaseException:
             connection.close()
             raise
@@ -481,7 +489,8 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
             raise InvalidSetting(f"the database cannot be used: {text}") from error
         if code == _PACKET_TOO_LARGE:
             raise TooLarge(
-                "a value is too large for the database: raise its max_allowed_packet"
+                f"this is more than the database takes at once ({error.args[-1]}): "
+                "raise its max_allowed_packet"
             ) from error
         raise
 
