@@ -94,7 +94,8 @@ class Transaction(Protocol):
     ) -> AsyncIterator[_T]:
         """What `take` makes of the rows, until it makes None.
 
-        It takes some from the iterator each time, off the event loop.
+        It takes some from the iterator each time, off the event loop. The transaction does nothing
+        else until the stream has ended.
         """
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:

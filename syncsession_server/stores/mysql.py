@@ -57,6 +57,7 @@ _LOADED_TOGETHER = 5000
 
 _AGAIN = frozenset(
     {
+        1062,  # another has added the same meanwhile, and is seen the next time
         1020,  # the row has changed since it was read (innodb_snapshot_isolation)
         1205,  # lock wait timeout
         1213,  # deadlock; in a cluster, a conflict with another node
@@ -254,6 +255,7 @@ class _Session:
         await self.run(begin, {})
         try:
             yield
+            await self._skip_rows()
             await self.run(sql.commit, {})
         except Exception:
             if self._connection.is_usable and not self._connection.is_reading:
@@ -282,14 +284,21 @@ class _Session:
     ) -> AsyncIterator[_T]:
         async with _bounded():
             await self._connection.begin_rows(sql, params)
-        while True:
-            async with _bounded():
-                page = await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
-            if not page:
-                return
+        while page := await self._next_rows():
             rows = iter(page)
             while (taken := await asyncio.to_thread(take, rows)) is not None:
                 yield taken
+            if next(rows, None) is not None:
+                await self._skip_rows()
+
+    async def _next_rows(self) -> list[tuple[Any, ...]]:
+        async with _bounded():
+            return await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
+
+    async def _skip_rows(self) -> None:
+        """Read what is left of a stream, before which the connection can do nothing else."""
+        while self._connection.is_reading and await self._next_rows():
+            pass
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> "_Staged":
         staged = _Staged(self, self._connection, layout, stamp)
