@@ -12,6 +12,7 @@ from .progress import Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.session_set import SessionSet
+from .protocol.tables import folded
 from .pull import PullAnswer, PulledBatch
 from .rows import ROWS
 from .statements import load
@@ -55,8 +56,8 @@ class _Incoming:
 
     @property
     def unsent(self) -> tuple[str, ...]:
-        sent = {name.lower() for name in self.columns}
-        return tuple(name for name in self.table.values if name.lower() not in sent)
+        sent = {folded(name) for name in self.columns}
+        return tuple(name for name in self.table.values if folded(name) not in sent)
 
     @cached_property
     def stage(self) -> str:
@@ -113,9 +114,9 @@ def _stage(
     report: Report,
 ) -> None:
     """Put the downloaded rows into temporary tables, one for each table and set of columns."""
-    by_name = {t.name.lower(): t for t in tables}
+    by_name = {folded(t.name): t for t in tables}
     for listed, payload in downloaded:
-        table = by_name.get(listed.table.lower())
+        table = by_name.get(folded(listed.table))
         if table is None:
             continue
         batch = batches.decode(bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT))
@@ -131,8 +132,8 @@ def _stage(
 def _create(
     store: DeviceStore, table: SyncTable, columns: tuple[str, ...], number: int
 ) -> _Incoming:
-    sent = {name.lower() for name in columns}
-    shared = tuple(name for name in table.values if name.lower() in sent)
+    sent = {folded(name) for name in columns}
+    shared = tuple(name for name in table.values if folded(name) in sent)
     incoming = _Incoming(table, f"_sync_incoming_{number}", shared)
     store.run(incoming.render("drop_incoming"))
     store.run(incoming.render("create_incoming"))
@@ -148,8 +149,8 @@ def _staged_rows(incoming: _Incoming, batch: batches.Batch) -> Iterator[tuple[An
     table = incoming.table
     first = batches.META + len(batch.key)
     head = first + int(table.is_local)
-    sent = [name.lower() for name in batch.columns]
-    places = [first + sent.index(name.lower()) for name in incoming.columns]
+    sent = [folded(name) for name in batch.columns]
+    places = [first + sent.index(folded(name)) for name in incoming.columns]
     if incoming.unsent:
         return ((*row[:head], *(row[i] for i in places), None) for row in batch.rows)
     rows: Iterable[batches.Row] = batch.rows

@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 from .identity import SyncTable
+from .protocol.tables import folded
 from .schema import FoundTable
 from .statements import load
 from .store import STATE, DeviceStore
@@ -25,10 +26,10 @@ def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
 
 def install(store: DeviceStore, tables: Iterable[SyncTable]) -> None:
     """Add what is missing of the shadow objects and triggers of each table; change nothing else."""
-    present = {o.name.lower() for o in store.objects()}
+    present = {folded(o.name) for o in store.objects()}
     for table in tables:
         for name, sql in statements(table):
-            if name.lower() not in present:
+            if folded(name) not in present:
                 store.run(sql)
 
 

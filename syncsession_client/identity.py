@@ -11,7 +11,7 @@ from graphlib import CycleError, TopologicalSorter
 
 from .protocol.batches import META
 from .protocol.errors import NoPrimaryKey, OutsideReference, SyncError, UnknownName, Unsyncable
-from .protocol.tables import ROW_ID, Affinity, Column, KeyKind, Reference, Table
+from .protocol.tables import ROW_ID, Affinity, Column, KeyKind, Reference, Table, folded
 from .schema import FoundTable
 
 _TYPES: dict[Affinity, str] = {
@@ -254,15 +254,15 @@ def undeclared(tables: Iterable[SyncTable]) -> tuple[tuple[str, str, str], ...]:
 
 def _names(prefix: str) -> set[str]:
     suffixes = ["log", "rows", "dirty", "live", "gone", "insert", "update", "rekey", "delete"]
-    return {prefix.lower(), *(f"{prefix}_{suffix}".lower() for suffix in suffixes)}
+    return {folded(prefix), *(folded(f"{prefix}_{suffix}") for suffix in suffixes)}
 
 
 def _check_names(found: Mapping[str, FoundTable], choices: Choices) -> None:
-    known = {name.lower() for name in found}
+    known = {folded(name) for name in found}
     named = [*choices.tables, *choices.exclude, *choices.keys]
     named += [name for child, _, parent in choices.references for name in (child, parent)]
     for name in named:
-        if name.lower() not in known:
+        if folded(name) not in known:
             listed = ", ".join(sorted(found)) or "none"
             raise UnknownName(f"there is no table {name!r}; the tables are: {listed}")
     for child, column, _ in choices.references:
@@ -273,13 +273,13 @@ def _check_names(found: Mapping[str, FoundTable], choices: Choices) -> None:
 
 
 def _get(found: Mapping[str, FoundTable], name: str) -> FoundTable:
-    return next(table for key, table in found.items() if key.lower() == name.lower())
+    return next(table for key, table in found.items() if folded(key) == folded(name))
 
 
 def _wanted(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, FoundTable]:
-    included = {name.lower() for name in choices.tables or found}
-    included -= {name.lower() for name in choices.exclude}
-    return {name: table for name, table in found.items() if name.lower() in included}
+    included = {folded(name) for name in choices.tables or found}
+    included -= {folded(name) for name in choices.exclude}
+    return {name: table for name, table in found.items() if folded(name) in included}
 
 
 def _no_key(table: FoundTable) -> Unsyncable:
@@ -298,10 +298,10 @@ def _references(
     table: FoundTable, choices: Choices, found: Mapping[str, FoundTable]
 ) -> tuple[Reference, ...]:
     """Declared references under the names that the tables have, then those given by --ref."""
-    by_name = {name.lower(): t for name, t in found.items()}
+    by_name = {folded(name): t for name, t in found.items()}
     references = []
     for r in table.references:
-        parent = by_name.get(r.parent.lower())
+        parent = by_name.get(folded(r.parent))
         if parent is None:
             references.append(r)
             continue
@@ -310,8 +310,8 @@ def _references(
             Reference(r.columns, parent.name, columns, r.on_delete, r.on_update, r.declared)
         )
     for child, column, parent_name in choices.references:
-        if child.lower() == table.name.lower():
-            parent = by_name[parent_name.lower()]
+        if folded(child) == folded(table.name):
+            parent = by_name[folded(parent_name)]
             references.append(
                 Reference((_column(table, column),), parent.name, parent.key[:1], declared=False)
             )
@@ -328,12 +328,12 @@ def _check_references(
     found: Mapping[str, FoundTable],
     syncable: Mapping[str, FoundTable],
 ) -> None:
-    known = {name.lower() for name in found}
+    known = {folded(name) for name in found}
     for name, listed in references.items():
         for reference in listed:
             if reference.parent in syncable:
                 continue
-            if reference.parent.lower() not in known:  # the application itself cannot use it
+            if folded(reference.parent) not in known:  # the application itself cannot use it
                 continue
             raise OutsideReference(
                 f"{name} references {reference.parent}, which is not synced: sync "
@@ -347,12 +347,12 @@ def _kinds(
     choices: Choices,
 ) -> dict[str, KeyKind]:
     """A single integer key is local, unless it references another table or the user says global."""
-    chosen = {name.lower(): kind for name, kind in choices.keys.items()}
+    chosen = {folded(name): kind for name, kind in choices.keys.items()}
     kinds: dict[str, KeyKind] = {}
     for name, table in syncable.items():
         column = table.column(table.key[0])
         is_integer = len(table.key) == 1 and column is not None and column.affinity == "integer"
-        kind = chosen.get(name.lower())
+        kind = chosen.get(folded(name))
         if kind == "local" and not is_integer:
             raise Unsyncable(
                 f"the key of {name} is not one integer column, so it cannot be local: "

@@ -10,7 +10,7 @@ from . import capture
 from .fold import Folded, fold
 from .identity import Choices, SyncTable, plan, prefixes, undeclared
 from .protocol.errors import MassDelete, UnknownName
-from .protocol.tables import Table
+from .protocol.tables import Table, folded
 from .rows import ROWS
 from .store import STATE, DeviceStore
 
@@ -59,9 +59,9 @@ def log_filled(store: DeviceStore, introduced: Mapping[str, Sequence[str]]) -> N
     """
     added = store.added_columns()
     for table in store.tables():
-        ours = {name.lower() for name in introduced.get(table.name, ())}
-        came = {name.lower() for name in added[table.name]}
-        columns = [name for name in table.values if name.lower() in ours & came]
+        ours = {folded(name) for name in introduced.get(table.name, ())}
+        came = {folded(name) for name in added[table.name]}
+        columns = [name for name in table.values if folded(name) in ours & came]
         if columns:
             store.run(ROWS.log_filled(t=table, columns=columns))
         store.set_added_columns(table.name, ())
@@ -77,7 +77,7 @@ def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
     """
     if store.state().schema_version == store.schema_version():
         return
-    known = {t.name.lower(): t for t in store.tables()}
+    known = {folded(t.name): t for t in store.tables()}
     described = _described(store, known)
     store.save_tables(described)
     added = store.added_columns()
@@ -89,7 +89,7 @@ def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
     for table in tables:
         _check_mass_delete(store, table, allow_mass_delete)
         log_missed(store, table)
-        before = known[table.name.lower()]
+        before = known[folded(table.name)]
         _log_changed(store, before, table)
         came = [name for name in table.values if name not in before.values]
         store.set_added_columns(table.name, [*added[table.name], *came])
@@ -99,7 +99,7 @@ def refresh(store: DeviceStore, *, allow_mass_delete: bool) -> None:
 def _described(store: DeviceStore, known: Mapping[str, SyncTable]) -> list[tuple[Table, str]]:
     """The synced tables as the database has them now, with the prefixes that they have."""
     found = store.found_tables()
-    by_name = {name.lower(): name for name in found}
+    by_name = {folded(name): name for name in found}
     for name, table in known.items():
         if name not in by_name:
             raise UnknownName(
@@ -123,7 +123,7 @@ def _log_changed(store: DeviceStore, before: SyncTable, now: SyncTable) -> None:
     forgotten, and the next pull brings every row anew: the server may know the new columns already,
     and what it has in them must not be overwritten by the defaults here.
     """
-    old, new = [n.lower() for n in before.values], [n.lower() for n in now.values]
+    old, new = [folded(n) for n in before.values], [folded(n) for n in now.values]
     if set(old) <= set(new):
         agreed = [now.values[new.index(name)] for name in old]
         store.run(ROWS.log_changed(t=now, agreed=agreed))

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import sqlite_utils
 from sqlite_utils.db import Table as UtilsTable
 
-from .protocol.tables import Affinity, Reference
+from .protocol.tables import Affinity, Reference, folded
 
 OURS = ("_sync_", "_syncsession_")
 """How the names of everything begin that this project adds to a database."""
@@ -46,7 +46,7 @@ class FoundTable:
 
     def column(self, name: str) -> FoundColumn | None:
         """The column of that name, whatever its case."""
-        return next((c for c in self.columns if c.name.lower() == name.lower()), None)
+        return next((c for c in self.columns if folded(c.name) == folded(name)), None)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class SchemaObject:
     @property
     def is_ours(self) -> bool:
         """Whether sync put it there."""
-        return self.name.lower().startswith(OURS)
+        return folded(self.name).startswith(OURS)
 
 
 def read(objects: Iterable[SchemaObject]) -> dict[str, FoundTable]:

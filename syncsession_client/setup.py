@@ -9,6 +9,7 @@ from .fold import fold
 from .identity import Choices, Plan, SyncTable, arrange, plan, prefixes, undeclared
 from .outbox import Outbox
 from .protocol.errors import AlreadyInitialized, NullKey, SyncError
+from .protocol.tables import folded
 from .rows import ROWS
 from .store import STATE, DeviceStore
 
@@ -118,7 +119,7 @@ def _add(store: DeviceStore, planned: Plan, taken: dict[str, str]) -> int:
 
 def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | None) -> Initialized:
     reconcile.refresh(store, allow_mass_delete=False)
-    known = {t.name.lower(): t for t in store.tables()}
+    known = {folded(t.name): t for t in store.tables()}
     _check_same_keys(store, known, choices)
     names = tuple(t.name for t in known.values())
     planned = _plan(
@@ -143,7 +144,7 @@ def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | Non
 
 def _check_same_keys(store: DeviceStore, known: dict[str, SyncTable], choices: Choices) -> None:
     for name, kind in choices.keys.items():
-        table = known.get(name.lower())
+        table = known.get(folded(name))
         if table is not None and table.table.key_kind != kind:
             raise AlreadyInitialized(
                 f"{store.path} is set up with {table.table.key_kind} keys for {table.name}: run "
@@ -151,13 +152,13 @@ def _check_same_keys(store: DeviceStore, known: dict[str, SyncTable], choices: C
             )
     given = {tuple(map(str.lower, reference)) for reference in undeclared(known.values())}
     for child, column, parent in choices.references:
-        if child.lower() in known and (child.lower(), column.lower(), parent.lower()) not in given:
+        if folded(child) in known and (folded(child), folded(column), folded(parent)) not in given:
             raise AlreadyInitialized(
                 f"{store.path} is set up without --ref {child}.{column}={parent}: run "
                 f"syncsession-client uninstall {store.path} first"
             )
     for name in choices.exclude:
-        if name.lower() in known:
+        if folded(name) in known:
             raise AlreadyInitialized(
                 f"{store.path} is set up to sync {name}: run syncsession-client uninstall "
                 f"{store.path} first"

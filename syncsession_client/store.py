@@ -13,7 +13,7 @@ import apsw
 import uuid_utils
 
 from .identity import SyncTable, arrange
-from .protocol.batches import Row, digests, take
+from .protocol.batches import Row, digests, parts, take
 from .protocol.errors import (
     DatabaseLocked,
     NoSuchFile,
@@ -24,7 +24,7 @@ from .protocol.errors import (
     UnsyncableValue,
 )
 from .protocol.session_set import SessionSet
-from .protocol.tables import Table, from_json, to_json
+from .protocol.tables import Table, folded, from_json, to_json
 from .schema import OURS, FoundTable, SchemaObject, read
 from .statements import load
 
@@ -120,7 +120,7 @@ class DeviceStore:
         with self._errors():
             cursor = self._db.execute(sql)
             while rows := take(cursor, most):
-                yield rows
+                yield from parts(rows)
 
     def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
         """The first row of a statement, or None."""
@@ -161,8 +161,8 @@ class DeviceStore:
 
         def watch(action: int, name: str | None, _: object, __: object, by: str | None) -> int:
             is_write = action in (apsw.SQLITE_INSERT, apsw.SQLITE_UPDATE, apsw.SQLITE_DELETE)
-            if is_write and by is not None and not by.lower().startswith(OURS):
-                written.add(str(name).lower())
+            if is_write and by is not None and not folded(by).startswith(OURS):
+                written.add(folded(str(name)))
             return int(apsw.SQLITE_OK)
 
         with self._errors():

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from .identity import SyncTable
 from .protocol.errors import SyncError
+from .protocol.tables import folded
 from .schema import SchemaObject
 from .statements import load
 from .store import DeviceStore
@@ -23,7 +24,7 @@ _RAISE = re.compile(r"\bRAISE\s*\(", re.IGNORECASE)
 def firing(store: DeviceStore, tables: Sequence[SyncTable]) -> frozenset[str]:
     """The names of the tables whose triggers fire."""
     triggers = [o for o in store.objects() if o.type == "trigger" and not o.is_ours]
-    synced = {t.name.lower() for t in tables}
+    synced = {folded(t.name) for t in tables}
     return frozenset(
         table.name
         for table in tables
@@ -32,7 +33,7 @@ def firing(store: DeviceStore, tables: Sequence[SyncTable]) -> frozenset[str]:
 
 
 def _is_on(trigger: SchemaObject, table: SyncTable) -> bool:
-    return trigger.table.lower() == table.name.lower()
+    return folded(trigger.table) == folded(table.name)
 
 
 def _may_fire(
@@ -53,5 +54,5 @@ def _written(store: DeviceStore, table: SyncTable) -> set[str]:
         try:
             found |= store.writes_of_triggers(getattr(TRIGGERS, block)(t=table))
         except SyncError:
-            return {table.name.lower()}
+            return {folded(table.name)}
     return found

@@ -218,7 +218,7 @@ async def _unseen(
         if not unseen:
             continue
         table, layout = await find_layout(store, tx, tenant_id, name)
-        pack = _Packer(table, layout, batch_rows)
+        pack = _Packer(table, layout, batch_rows, store.batch_bytes)
         for first, last in unseen.ranges:
             is_all = len(unseen.ranges) == 1 and first == 1
             rows = store.sql.rows
@@ -236,12 +236,14 @@ class _Packer:
     table: Table
     layout: Layout
     batch_rows: int
+    batch_bytes: int
 
     def __call__(self, rows: Iterator[Row]) -> Sequence[tuple[int, bytes]] | None:
         """(rows, payload) of the next few batches, compressed; None when there are no more rows."""
         made: list[tuple[int, bytes]] = []
-        while len(made) < _MAKE_TOGETHER and (taken := batches.take(rows, self.batch_rows)):
-            decoded = self.layout.decode(taken)
-            batch = Batch(self.table.name, self.table.wire_key, self.table.wire_columns, decoded)
-            made.append((len(taken), bodies.compress(batches.encode(batch), SPOOLED)))
+        table, size = self.table, self.batch_bytes
+        while len(made) < _MAKE_TOGETHER and (taken := batches.take(rows, self.batch_rows, size)):
+            for part in batches.parts(self.layout.decode(taken), size):
+                batch = Batch(table.name, table.wire_key, table.wire_columns, part)
+                made.append((len(part), bodies.compress(batches.encode(batch), SPOOLED)))
         return made or None

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import msgspec
 
 from syncsession_client.protocol.errors import ServerBusy, UnknownTable
-from syncsession_client.protocol.tables import Table
+from syncsession_client.protocol.tables import Table, folded
 
 from .stores import Layout, Store, Transaction
-from .tables import check_description, check_targets, folded, merged, new_columns
+from .tables import check_description, check_targets, merged, new_columns
 from .tenants import Caller
 
 _ATTEMPTS = 10
@@ -163,4 +163,4 @@ def _brought_by(device_id: str, introduced: dict[str, str]) -> list[str]:
 
 
 def _names(table: Table) -> set[str]:
-    return {c.name.lower() for c in table.columns}
+    return {folded(c.name) for c in table.columns}

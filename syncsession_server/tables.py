@@ -3,14 +3,13 @@ hold. No I/O.
 """
 
 import re
-import string
 from typing import Any
 
 import msgspec
 
 from syncsession_client.protocol.batches import META, Batch
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
-from syncsession_client.protocol.tables import Column, Table
+from syncsession_client.protocol.tables import Column, Table, folded
 
 _OUR_COLUMNS = re.compile(
     r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|is_deleted|row_id|sync_\w+)",
@@ -18,7 +17,6 @@ _OUR_COLUMNS = re.compile(
 )
 _OUR_TABLES = re.compile(r"(app_)*(sync_|_sync_|sqlite_|ix_).*", re.IGNORECASE | re.DOTALL)
 _MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
-_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 _INT64 = range(-(2**63), 2**63)
 _META_TYPES: tuple[set[type], ...] = (
     {int, type(None)},
@@ -40,11 +38,6 @@ def table_name(name: str) -> str:
     return f"app_{name}" if _OUR_TABLES.fullmatch(name) else name
 
 
-def folded(name: str) -> str:
-    """The name with ASCII letters in lower case: equal for names that SQLite takes for equal."""
-    return name.translate(_LOWER)
-
-
 def merged(here: Table | None, described: Table) -> Table:
     """What the server has, with the columns that `described` adds.
 
@@ -54,9 +47,9 @@ def merged(here: Table | None, described: Table) -> Table:
     if here is None:
         return msgspec.structs.replace(described, sql="", indexes=())
     _check_key(here, described)
-    columns = {c.name.lower(): c for c in here.columns}
+    columns = {folded(c.name): c for c in here.columns}
     for column in described.columns:
-        known = columns.setdefault(column.name.lower(), column)
+        known = columns.setdefault(folded(column.name), column)
         if (known.affinity, _target(known)) != (column.affinity, _target(column)):
             raise SchemaContradiction(
                 f"{described.name}.{column.name} is {_kind(column)} on this device and "
@@ -76,7 +69,7 @@ def _check_key(here: Table, described: Table) -> None:
             f"{described.name} has {described.key_kind} keys on this device and {here.key_kind} "
             f"ones on the server: use --key {described.name}={here.key_kind}"
         )
-    if [name.lower() for name in here.key] != [name.lower() for name in described.key]:
+    if [folded(name) for name in here.key] != [folded(name) for name in described.key]:
         raise SchemaContradiction(
             f"the key of {described.name} is ({', '.join(described.key)}) on this device and "
             f"({', '.join(here.key)}) on the server: rename the table, or give it the same key"
@@ -84,7 +77,7 @@ def _check_key(here: Table, described: Table) -> None:
 
 
 def _target(column: Column) -> str | None:
-    return column.row_id_of.lower() if column.row_id_of else None
+    return folded(column.row_id_of) if column.row_id_of else None
 
 
 def _kind(column: Column) -> str:
@@ -108,7 +101,7 @@ def check_description(table: Table) -> None:
         BadRequest: names that repeat, or a key that is not among the columns.
     """
     names = [c.name for c in table.columns]
-    if len({name.lower() for name in names}) != len(names):
+    if len({folded(name) for name in names}) != len(names):
         raise BadRequest(f"{table.name}: two columns have the same name")
     if not set(table.key) <= set(names) or len(set(table.key)) != len(table.key):
         raise BadRequest(f"{table.name}: the key is not made of its columns")
@@ -122,10 +115,10 @@ def check_targets(tables: list[Table]) -> None:
     Raises:
         BadRequest: such a column, by name.
     """
-    local = {t.name.lower() for t in tables if t.key_kind == "local"}
+    local = {folded(t.name) for t in tables if t.key_kind == "local"}
     for table in tables:
         for column in table.columns:
-            if column.row_id_of is not None and column.row_id_of.lower() not in local:
+            if column.row_id_of is not None and folded(column.row_id_of) not in local:
                 raise BadRequest(
                     f"{table.name}.{column.name} references {column.row_id_of}, which is not among "
                     "the described tables with local keys"
@@ -138,12 +131,12 @@ def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool)
     Raises:
         BadRequest: a column that is not there, or a row of another shape or with other values.
     """
-    known = {name.lower() for name in table.wire_columns}
-    columns = [name.lower() for name in batch.columns]
+    known = {folded(name) for name in table.wire_columns}
+    columns = [folded(name) for name in batch.columns]
     if not known.issuperset(columns) or len(set(columns)) != len(columns):
-        unknown = ", ".join(repr(n) for n in batch.columns if n.lower() not in known)
+        unknown = ", ".join(repr(n) for n in batch.columns if folded(n) not in known)
         raise BadRequest(f"{table.name} has no column {unknown or 'twice'}: describe it first")
-    if [n.lower() for n in batch.key] != [n.lower() for n in table.wire_key]:
+    if [folded(n) for n in batch.key] != [folded(n) for n in table.wire_key]:
         raise BadRequest(f"the key of {table.name} is ({', '.join(table.wire_key)})")
     width = META + len(batch.key) + len(batch.columns)
     key_end = META + len(batch.key)

@@ -178,6 +178,7 @@ class Mariadb:
             self._process = subprocess.Popen(
                 [
                     *(program, "--no-defaults", *AS_ROOT, f"--datadir={self.directory / 'data'}"),
+                    f"--tmpdir={self.directory}",  # a server that starts empties the one it has
                     *arguments,
                 ],
                 stdin=subprocess.DEVNULL,

@@ -52,19 +52,39 @@ def decode(payload: bytes) -> Batch:
     return _decoder.decode(payload)
 
 
-def take(rows: Iterator[Row], most: int) -> list[Row]:
+def take(rows: Iterator[Row], most: int, most_bytes: int = BATCH_BYTES) -> list[Row]:
     """The next rows for one batch: at most `most`, and fewer where their values are large.
 
-    Empty when there are no more. Rows are read a few at a time, one by one once they prove large,
-    so that memory holds little more than BATCH_BYTES.
+    Empty when there are no more. Rows are read a few at a time, the first and large ones one by
+    one, so that memory holds little more than `most_bytes`.
     """
     taken: list[Row] = []
-    size, step = 0, _STEP
-    while size < BATCH_BYTES and (part := list(islice(rows, min(step, most - len(taken))))):
-        size += len(_encoder.encode(part))
+    size, step = 0, 1
+    while size < most_bytes and (part := list(islice(rows, min(step, most - len(taken))))):
+        part_size = len(_encoder.encode(part))
+        size += part_size
         taken += part
-        step = _STEP if size < len(taken) * _LARGE else 1
+        step = min(2 * step, _STEP) if part_size < len(part) * _LARGE else 1
     return taken
+
+
+def parts(rows: list[Row], most_bytes: int = BATCH_BYTES) -> Iterator[list[Row]]:
+    """Rows that `take` gave, apart where large ones came after small ones: each part has one row,
+    or no more than `most_bytes`.
+    """
+    if len(_encoder.encode(rows)) <= most_bytes:
+        yield rows
+        return
+    part: list[Row] = []
+    size = 0
+    for row in rows:
+        row_size = len(_encoder.encode(row))
+        if part and size + row_size > most_bytes:
+            yield part
+            part, size = [], 0
+        part.append(row)
+        size += row_size
+    yield part
 
 
 def digests(rows: Iterable[Row]) -> list[bytes]:

@@ -1,5 +1,6 @@
 """How a device describes a table to the server, and the server to a device that clones it."""
 
+import string
 from typing import Literal
 
 import msgspec
@@ -9,6 +10,9 @@ KeyKind = Literal["global", "local"]
 
 ROW_ID = "row_id"
 """The key of a table with local keys, on the wire and on the server: a UUIDv7 of 16 bytes."""
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -61,8 +65,13 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     @property
     def value_columns(self) -> tuple[str, ...]:
         """The columns that are not part of the key."""
-        key = {name.lower() for name in self.key}
-        return tuple(c.name for c in self.columns if c.name.lower() not in key)
+        key = {folded(name) for name in self.key}
+        return tuple(c.name for c in self.columns if folded(c.name) not in key)
+
+
+def folded(name: str) -> str:
+    """The name with ASCII letters in lower case: equal for names that SQLite takes for equal."""
+    return name.translate(_LOWER)
 
 
 def to_json(tables: list[Table]) -> bytes:

@@ -94,7 +94,8 @@ class Transaction(Protocol):
     ) -> AsyncIterator[_T]:
         """What `take` makes of the rows, until it makes None.
 
-        It takes some from the iterator each time, off the event loop.
+        It takes some from the iterator each time, off the event loop. The transaction does nothing
+        else until the stream has ended.
         """
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
@@ -122,6 +123,10 @@ class Store(Protocol):
     @property
     def is_shared(self) -> bool:
         """Whether other server processes may be at work on the same database."""
+
+    @property
+    def batch_bytes(self) -> int:
+        """The most that a batch of more than one row may have."""
 
     def layout(self, table: Table, columns: Sequence[str], whole: Table, /) -> Layout:
         """How this database keeps `columns` of a tenant's table, which as a whole is `whole`."""

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import aiomysql
 import tenacity
 
-from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import (
     InvalidSetting,
     OutOfDate,
@@ -51,10 +51,12 @@ _ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
 
 _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
+_LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
 
 _AGAIN = frozenset(
     {
+        1062,  # another has added the same meanwhile, and is seen the next time
         1020,  # the row has changed since it was read (innodb_snapshot_isolation)
         1205,  # lock wait timeout
         1213,  # deadlock; in a cluster, a conflict with another node
@@ -105,7 +107,8 @@ class MysqlStore:
     async def __aenter__(self) -> "MysqlStore":
         found = await self.first(self.sql.connection.abilities, {})
         assert found is not None  # noqa: S101  # a SELECT without FROM
-        version, may_load, self.most_packet = found
+        version, may_load, most_packet = found
+        self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
         return self
@@ -263,6 +266,7 @@ class _Session:
         await self.run(begin, {})
         try:
             yield
+            await self._skip_rows()
             await self.run(sql.commit, {})
         except Exception:
             if self._connection.is_usable and not self._connection.is_reading:
@@ -291,14 +295,21 @@ class _Session:
     ) -> AsyncIterator[_T]:
         async with _bounded():
             await self._connection.begin_rows(sql, params)
-        while True:
-            async with _bounded():
-                page = await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
-            if not page:
-                return
+        while page := await self._next_rows():
             rows = iter(page)
             while (taken := await asyncio.to_thread(take, rows)) is not None:
                 yield taken
+            if next(rows, None) is not None:
+                await self._skip_rows()
+
+    async def _next_rows(self) -> list[tuple[Any, ...]]:
+        async with _bounded():
+            return await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
+
+    async def _skip_rows(self) -> None:
+        """Read what is left of a stream, before which the connection can do nothing else."""
+        while self._connection.is_reading and await self._next_rows():
+            pass
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> "_Staged":
         staged = _Staged(self, self._connection, layout, stamp)
@@ -344,7 +355,10 @@ class _Staged:
         placed = [
             (*prefix, position, *row) for row, position in zip(rows, self._positions, strict=False)
         ]
-        if self._load_rows is not None and len(placed) >= self._load_rows:
+        is_large = self._load_rows is not None and (
+            len(placed) >= self._load_rows or _size(placed) >= _LOAD_BYTES
+        )
+        if is_large:
             await self._load(placed)
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
@@ -367,6 +381,11 @@ class _Staged:
                 raise SyncError(
                     f"{len(part)} rows were loaded as {loaded}, with {warnings} warnings"
                 )
+
+
+def _size(rows: list[Row]) -> int:
+    """The bytes of texts and blobs, about."""
+    return sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
 
 
 class _Pool:
@@ -435,6 +454,8 @@ class _Pool:
                 await connection.open()
                 for sql in (self._sql.mode, self._sql.isolation, self._sql.patience):
                     await connection.execute(sql, {})
+                cursor = await connection.execute(self._sql.abilities, {})
+                _, _, connection.most_packet = await cursor.fetchone()
         except BaseException:
             connection.close()
             raise
@@ -492,7 +513,8 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
             raise InvalidSetting(f"the database cannot be used: {text}") from error
         if code == _PACKET_TOO_LARGE:
             raise TooLarge(
-                "a value is too large for the database: raise its max_allowed_packet"
+                f"this is more than the database takes at once ({error.args[-1]}): "
+                "raise its max_allowed_packet"
             ) from error
         raise
 

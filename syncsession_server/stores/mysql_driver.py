@@ -5,19 +5,21 @@ It reaches into aiomysql's connection, so pyproject.toml bounds the version.
 """
 
 import asyncio
+import base64
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import aiomysql
 from aiomysql.connection import MySQLResult
-from pymysql.constants import CLIENT, CR
+from pymysql.constants import CLIENT, CR, ER
 from pymysql.protocol import MysqlPacket
 
 from .mysql_packets import Row, reader, take_rows
 
-_PACKET = 1 << 20
+_PACKET = 1 << 18
 _PART = 1 << 18
-_LARGE = 7 << 20  # in hexadecimal still within the packet of 16 MiB that MariaDB takes at first
+_STATEMENT = 1_000_000  # bytes of an INSERT of many rows
+_ROOM = 1 << 16  # of a packet, for what stands beside a large value
 
 
 class Connection(aiomysql.Connection):  # type: ignore[misc]
@@ -27,6 +29,7 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         # LOCAL_FILES lets LOAD DATA LOCAL be asked for; local_infile would let the database ask.
         super().__init__(**options, client_flag=CLIENT.LOCAL_FILES, charset="utf8mb4")
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
+        self.most_packet = 1 << 20  # of the database, @@max_allowed_packet; the least there is
         self._to_load: bytes | None = None
         self._result: Any
 
@@ -54,15 +57,39 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         return self.is_usable and not self.is_reading and not self.get_transaction_status()
 
     def escape(self, obj: Any) -> str:
-        """A value as SQL. Bytes in hexadecimal, which is fast, or as they are, which is shorter.
+        """A value as SQL, as short as it takes to fit a packet: quoted, or base64 where most of it
+        would have to be escaped. Bytes in hexadecimal while that fits, which is fastest.
 
-        aiomysql 0.3 cannot write them with the PyMySQL that it comes with.
+        aiomysql 0.3 cannot write bytes with the PyMySQL that it comes with.
         """
-        if not isinstance(obj, bytes):
-            return str(super().escape(obj))
-        if len(obj) < _LARGE:
-            return f"x'{obj.hex()}'"
-        return f"_binary'{self.escape_string(obj.decode('ascii', 'surrogateescape'))}'"
+        if isinstance(obj, bytes):
+            return self._escape_bytes(obj)
+        text = str(super().escape(obj))
+        if not isinstance(obj, str) or len(text) < self.most_packet // 16:
+            return text
+        data = obj.encode()
+        is_shorter = len(data) * 4 // 3 < len(text.encode()) - _ROOM
+        return f"convert({_from_base64(data)} using utf8mb4)" if is_shorter else text
+
+    def _escape_bytes(self, data: bytes) -> str:
+        if len(data) * 2 < self.most_packet // 4:
+            return f"x'{data.hex()}'"
+        if len(data) * 4 // 3 < self.most_packet - _ROOM:
+            return _from_base64(data)
+        return f"_binary'{self.escape_string(data.decode('ascii', 'surrogateescape'))}'"
+
+    async def query(self, sql: str | bytes | bytearray, unbuffered: bool = False) -> Any:
+        """Run a statement. One that the database would cut the connection for is not sent.
+
+        Raises:
+            aiomysql.OperationalError: it is larger than the database takes (1153), or fails.
+        """
+        data = sql.encode(self.encoding, "surrogateescape") if isinstance(sql, str) else sql
+        if len(data) + 1 >= self.most_packet:
+            raise aiomysql.OperationalError(
+                ER.NET_PACKET_TOO_LARGE, f"{len(data)} bytes, of {self.most_packet} at most"
+            )
+        return await super().query(data, unbuffered=unbuffered)
 
     async def execute(self, sql: str, params: Mapping[str, Any]) -> "Cursor":
         """Run a statement; the cursor has its outcome, all of it."""
@@ -150,8 +177,14 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
 class Cursor(aiomysql.Cursor):  # type: ignore[misc]
     """A cursor that leaves warnings to who asks for them: VALUES() is one in MySQL, always."""
 
+    max_stmt_length = _STATEMENT
+
     async def _show_warnings(self, conn: Any) -> None:
         pass
+
+
+def _from_base64(data: bytes) -> str:
+    return f"from_base64('{base64.b64encode(data).decode()}')"
 
 
 class _Loading(MySQLResult):  # type: ignore[misc]

@@ -17,9 +17,9 @@ from functools import cached_property
 from typing import Any
 
 from syncsession_client.protocol.batches import META, Row
-from syncsession_client.protocol.tables import Affinity, Column, Table
+from syncsession_client.protocol.tables import Affinity, Column, Table, folded
 
-from ..tables import column_name, folded, table_name
+from ..tables import column_name, table_name
 
 _TYPES: Mapping[Affinity, str] = {
     "integer": "BIGINT",
@@ -79,11 +79,11 @@ class MysqlLayout:
     """
 
     def __init__(self, table: Table, columns: Sequence[str], whole: Table) -> None:
-        by_name = {c.name.lower(): c for c in table.columns}
+        by_name = {folded(c.name): c for c in table.columns}
         self._is_local = table.key_kind == "local"
-        self._key = () if self._is_local else tuple(by_name[n.lower()] for n in table.key)
-        self._carried = (*self._key, *(by_name[n.lower()] for n in columns))
-        self._is_partial = {n.lower() for n in columns} < {n.lower() for n in table.wire_columns}
+        self._key = () if self._is_local else tuple(by_name[folded(n)] for n in table.key)
+        self._carried = (*self._key, *(by_name[folded(n)] for n in columns))
+        self._is_partial = {folded(n) for n in columns} < {folded(n) for n in table.wire_columns}
         self.t = MysqlTable(whole)
         self._names_here = tuple(map(self.t.name_of, self._carried))
 

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from syncsession_client.protocol.batches import Row
+from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, ServerBusy
 from syncsession_client.protocol.tables import Table
 
@@ -34,6 +34,7 @@ class SqliteStore:
 
     commits_at_once = 1
     is_shared = False
+    batch_bytes = BATCH_BYTES
 
     def __init__(self, path: Path) -> None:
         self.path = path

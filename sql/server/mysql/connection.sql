@@ -14,7 +14,7 @@ SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 SET SESSION innodb_lock_wait_timeout = 10, net_write_timeout = 600;
 
 -- name: abilities
--- Returns (version, whether LOAD DATA LOCAL is allowed, the largest packet).
+-- Returns (version, whether LOAD DATA LOCAL is allowed, the most bytes of a statement).
 SELECT @@version, @@local_infile, @@max_allowed_packet;
 
 -- name: begin_write

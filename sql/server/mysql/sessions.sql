@@ -149,12 +149,12 @@ SELECT b.number
  ORDER BY b.number;
 
 -- name: staged_rows
--- (table_name, rows) of what is staged.
-SELECT b.table_name, sum(b.count_rows)
+-- (table_name, rows) of what is staged. As bytes, so that a space at the end makes another name.
+SELECT min(b.table_name), sum(b.count_rows)
   FROM sync_staging AS b
  WHERE b.tenant_id = :tenant_id
    AND b.session_id = :session_id
- GROUP BY b.table_name;
+ GROUP BY cast(b.table_name AS BINARY);
 
 -- name: next_batches
 -- A few at a time, in order.
