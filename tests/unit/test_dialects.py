@@ -153,7 +153,7 @@ def mysql_connection(url: str) -> Any:
         local_infile=True,
         autocommit=True,
     )
-    for name in ("mode", "isolation", "patience"):
+    for name in ("mode", "isolation"):
         run(db, getattr(statements("mysql", "connection.sql"), name))
     return db
 
@@ -175,7 +175,8 @@ def run(db: Any, sql: str, *values: Any) -> tuple[tuple[Any, ...], ...]:
 def compile_there(db: Any, sql: str) -> None:
     """Have MariaDB look up what a statement names; what it cannot prepare, it runs."""
     count = sql.replace("%%", "").count("%s")
-    sql %= ("?",) * count if count else defaultdict(lambda: "?")
+    place = "DEFAULT" if sql.startswith("SET") else "?"
+    sql %= (place,) * count if count else defaultdict(lambda: place)
     if not sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
         run(db, sql)
         return
