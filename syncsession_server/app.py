@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
@@ -11,10 +11,11 @@ from aiohttp import web
 from syncsession_client.protocol.errors import OutOfDate
 
 from .cleanup import Keeping
+from .commit import Worker
 from .databases import MysqlUrl
 from .handlers import pull, push, system, tables
 from .health import SessionCounts
-from .jobs import Committer, Janitor, new_server_id, worker_id
+from .jobs import Committer, Janitor, new_server_id, requeue_abandoned, worker_id
 from .keys import COMMITTER, METRICS, SERVER_ID, SESSION_COUNTS, SETTINGS, STORE
 from .metrics import Metrics
 from .middleware import MIDDLEWARES
@@ -54,6 +55,7 @@ def create_app(
     app[SERVER_ID] = server_id or new_server_id()
     app[METRICS] = Metrics(metrics_directory)
     app.cleanup_ctx.extend([_store, _jobs])
+    app.on_shutdown.append(_stop_waiting)
     app.add_routes(ROUTES)
     return app
 
@@ -66,6 +68,7 @@ def open_store(settings: Settings) -> SqliteStore | MysqlStore:
             url,
             connections=settings.database_connections,
             shared_rows=settings.push_shared_table_threshold,
+            silence_seconds=settings.claim_timeout_seconds / 2,
         )
     return SqliteStore(Path(url.path))
 
@@ -96,6 +99,11 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
         yield
 
 
+async def _stop_waiting(app: web.Application) -> None:
+    if COMMITTER in app:
+        await app[COMMITTER].stop_waiting()
+
+
 async def _jobs(app: web.Application) -> AsyncIterator[None]:
     """Hold the jobs: they are cancelled, and waited for, before the store is closed."""
     store, settings = app[STORE], app[SETTINGS]
@@ -103,11 +111,11 @@ async def _jobs(app: web.Application) -> AsyncIterator[None]:
         yield  # the database is left alone
         return
     if not store.is_shared:  # whatever is claimed was so by this server, before it was killed
-        await store.run(store.sql.sessions.requeue_abandoned, {"cutoff": _EVER})
+        await requeue_abandoned(store, _EVER)
     committer = Committer(
         store,
         app[METRICS],
-        worker_id=worker_id(app[SERVER_ID], os.getpid()),
+        worker=Worker(worker_id(app[SERVER_ID], os.getpid()), settings.claim_timeout_seconds),
         poll_seconds=settings.queue_poll_interval_seconds,
     )
     keeping = Keeping(
@@ -119,6 +127,4 @@ async def _jobs(app: web.Application) -> AsyncIterator[None]:
     yield
     for task in tasks:
         task.cancel()
-    for task in tasks:
-        with suppress(asyncio.CancelledError):
-            await task
+    await asyncio.wait(tasks)

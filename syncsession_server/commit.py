@@ -5,6 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -22,31 +23,39 @@ logger = logging.getLogger(__name__)
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
 
 
-async def commit_session(store: Store, worker_id: str, tenant_id: str, session_id: str) -> bool:
+@dataclass(frozen=True)
+class Worker:
+    """A process that commits: its id, and the seconds of silence after which it counts as gone."""
+
+    id: str
+    claim_timeout: float
+
+
+async def commit_session(store: Store, worker: Worker, tenant_id: str, session_id: str) -> bool:
     """Commit a queued session, once; False where another process has it.
 
-    A session that cannot be applied fails, with the reason; nothing of it stays. Where the database
-    cannot be had now it goes back into the queue.
+    A session that cannot be applied fails, with the reason; nothing of it stays.
 
     Raises:
-        TryLater: the database cannot be had now.
+        TryLater: the database cannot be had now. The worker may have a claim on the session still,
+            which it has to give back, as it has when this is cancelled.
     """
-    session = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": worker_id}
+    session = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": worker.id}
     if not await store.run(store.sql.sessions.to_processing, session | {"now": now()}):
         return False
     try:
-        async with _claim_kept(store, session):
-            await store.write(lambda tx: _apply(store, tx, session))
+        async with _claim_kept(store, session, worker.claim_timeout / 3):
+            await store.write(lambda tx: _apply(store, tx, session), is_long=True)
         has_ended = True
-    except (TryLater, asyncio.CancelledError):
-        await asyncio.shield(store.run(store.sql.sessions.requeue, session))
+    except TryLater:
         raise
     except _ClaimLost:
         return False
     except Exception as error:  # noqa: BLE001  # whatever it is, the queue has to go on
         has_ended = await _fail(store, session, error)
     if has_ended:
-        await store.run(store.sql.sessions.delete_batches, session, durable=False)
+        with suppress(TryLater):  # the clean-up job finds what is left
+            await store.run(store.sql.sessions.delete_batches, session, durable=False)
     return has_ended
 
 
@@ -55,12 +64,12 @@ class _ClaimLost(Exception):
 
 
 @asynccontextmanager
-async def _claim_kept(store: Store, session: dict[str, Any]) -> AsyncIterator[None]:
-    """Give signs of life meanwhile, so that no other process takes the session for abandoned."""
+async def _claim_kept(store: Store, session: dict[str, Any], seconds: float) -> AsyncIterator[None]:
+    """Give a sign of life now and then, so that nobody takes the session for abandoned."""
 
     async def keep() -> None:
         while True:
-            await asyncio.sleep(sessions.SIGN_OF_LIFE)
+            await asyncio.sleep(seconds)
             with suppress(TryLater):  # who cannot reach the database cannot commit either
                 await store.run(store.sql.sessions.keep_claim, session | {"now": now()})
 
@@ -69,8 +78,8 @@ async def _claim_kept(store: Store, session: dict[str, Any]) -> AsyncIterator[No
         yield
     finally:
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        # Not `await task`: who is cancelled here himself could not tell that from the task's end.
+        await asyncio.wait([task])
 
 
 async def _fail(store: Store, session: dict[str, Any], error: Exception) -> bool:
@@ -88,6 +97,8 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
     if found is None:
         raise _ClaimLost
     row = sessions.Session(*found)
+    if row.worker_id != session["worker_id"]:
+        raise _ClaimLost
     if row.status == "committed":
         return
     stamp = session | {"number": row.number, "user_id": row.user_id, "now": now()}

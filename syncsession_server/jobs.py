@@ -2,18 +2,23 @@
 
 import asyncio
 import logging
+import math
 import secrets
 import time
 from contextlib import suppress
 
 from syncsession_client.protocol.errors import TryLater
 
-from . import cleanup, sessions
-from .commit import commit_session
+from . import cleanup
+from .commit import Worker, commit_session
 from .logs import about
 from .metrics import Metrics
 from .stores import Store
-from .tenants import ago
+from .tenants import ago, now
+
+_LONGEST_PAUSE = 1.0  # after the database could not be had
+_GIVE_BACK_SECONDS = 3.0
+_LAST_ANSWERS_SECONDS = 2.0
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +33,15 @@ def worker_id(server_id: str, pid: int) -> str:
     return f"{server_id}:{pid}"
 
 
+async def requeue_abandoned(store: Store, cutoff: str) -> None:
+    """Queue again what processes were committing that have given no sign of life since `cutoff`."""
+    sql, since = store.sql.sessions, {"cutoff": cutoff}
+    while (found := await store.first(sql.abandoned, since)) is not None:
+        tenant_id, session_id = found
+        ours = {"tenant_id": tenant_id, "session_id": session_id}
+        await store.run(sql.requeue_abandoned, ours | since)
+
+
 class Committer:
     """Commits queued sessions, oldest first, as many at once as the database can use.
 
@@ -35,13 +49,16 @@ class Committer:
     """
 
     def __init__(
-        self, store: Store, metrics: Metrics, *, worker_id: str, poll_seconds: float
+        self, store: Store, metrics: Metrics, *, worker: Worker, poll_seconds: float
     ) -> None:
         self._store, self._metrics = store, metrics
-        self._worker_id, self._poll_seconds = worker_id, poll_seconds
+        self._worker, self._poll_seconds = worker, poll_seconds
         self._lanes = [asyncio.Event() for _ in range(store.commits_at_once)]
         self._idle: set[asyncio.Event] = set()
         self._ended = asyncio.Condition()
+        self._at_work: list[tuple[str, str]] = []
+        self._left: set[tuple[str, str]] = set()  # sessions that may still be claimed by us
+        self.waited_until = math.inf
 
     def wake(self) -> None:
         """Say that a session has been queued; one idle lane is enough for it."""
@@ -54,33 +71,55 @@ class Committer:
             async with asyncio.timeout(seconds), self._ended:
                 await self._ended.wait()
 
+    async def stop_waiting(self) -> None:
+        """Let those who wait for a session's end go soon: the server is about to stop."""
+        self.waited_until = time.monotonic() + _LAST_ANSWERS_SECONDS
+        async with self._ended:
+            self._ended.notify_all()
+
     async def run(self) -> None:
         """Commit until cancelled; a database that cannot be reached is tried again."""
-        async with asyncio.TaskGroup() as lanes:
-            for woken in self._lanes:
-                lanes.create_task(self._run_lane(woken))
+        try:
+            async with asyncio.TaskGroup() as lanes:
+                for woken in self._lanes:
+                    lanes.create_task(self._run_lane(woken))
+        finally:
+            # Where that fails others take the sessions over, when the claims have timed out.
+            with suppress(TimeoutError, TryLater):
+                async with asyncio.timeout(_GIVE_BACK_SECONDS):
+                    await self._give_back()
 
     async def _run_lane(self, woken: asyncio.Event) -> None:
         while True:
+            pause = self._poll_seconds
             try:
                 await self._drain(woken)
             except TryLater as error:
                 logger.warning("committing waits for the database: %s", error)
+                pause = min(pause, _LONGEST_PAUSE)
             except Exception:
                 logger.exception("the queue cannot be read; trying again")
-            await self._rest(woken)
+            await self._rest(woken, pause)
 
-    async def _rest(self, woken: asyncio.Event) -> None:
+    async def _rest(self, woken: asyncio.Event, seconds: float) -> None:
         """Until woken, or until it is time to look again."""
         with suppress(TimeoutError):
-            async with asyncio.timeout(self._poll_seconds):
+            async with asyncio.timeout(seconds):
                 await woken.wait()
+
+    async def _give_back(self) -> None:
+        """Queue again what could not be committed, and what may have been claimed unheard."""
+        for tenant_id, session_id in list(self._left):
+            if (tenant_id, session_id) in self._at_work:
+                continue  # in another lane
+            ours = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": self._worker.id}
+            await self._store.run(self._store.sql.sessions.requeue, ours | {"now": now()})
+            self._left.discard((tenant_id, session_id))
 
     async def _drain(self, woken: asyncio.Event) -> None:
         """Commit until nothing is queued; from the last look on, the lane can be woken."""
-        await self._store.run(
-            self._store.sql.sessions.requeue_abandoned, {"cutoff": ago(sessions.ABANDONED)}
-        )
+        await self._give_back()
+        await requeue_abandoned(self._store, ago(self._worker.claim_timeout))
         while True:
             woken.clear()
             self._idle.add(woken)
@@ -99,7 +138,7 @@ class Committer:
 
     async def _commit(self, tenant_id: str, session_id: str) -> None:
         started = time.monotonic()
-        if not await commit_session(self._store, self._worker_id, tenant_id, session_id):
+        if not await self._try(tenant_id, session_id):
             return
         ours = {"tenant_id": tenant_id, "session_id": session_id}
         outcome = await self._store.first(self._store.sql.sessions.outcome, ours)
@@ -109,6 +148,17 @@ class Committer:
         self._metrics.session_ended(status, time.monotonic() - started)
         if status == "committed":
             self._metrics.rows_pushed(rows)
+
+    async def _try(self, tenant_id: str, session_id: str) -> bool:
+        """Commit; what may be claimed after a failure is given back before the next look."""
+        self._at_work.append((tenant_id, session_id))
+        try:
+            return await commit_session(self._store, self._worker, tenant_id, session_id)
+        except BaseException:
+            self._left.add((tenant_id, session_id))
+            raise
+        finally:
+            self._at_work.remove((tenant_id, session_id))
 
 
 class Janitor:

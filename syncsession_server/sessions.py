@@ -19,16 +19,6 @@ ENDED = frozenset({"committed", "failed", "expired"})
 DEVICE_SIGN_OF_LIFE = 1.0
 """Seconds after which another sign of life of a device is written down."""
 
-SIGN_OF_LIFE = 20.0
-"""Seconds between the signs of life of a process that commits a session."""
-
-ABANDONED = 60.0
-"""Seconds without one after which a session's process counts as gone, and another commits it.
-
-Longer than what the clocks of servers differ by. A process that only seemed to be gone changes
-nothing any more: it has lost its claim.
-"""
-
 
 class Session(NamedTuple):
     """A row of `sessions.find`."""
@@ -40,6 +30,7 @@ class Session(NamedTuple):
     is_corrected: int
     error: str | None
     alive_at_utc: str
+    worker_id: str | None
 
     @property
     def is_open(self) -> bool:

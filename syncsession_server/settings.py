@@ -68,6 +68,12 @@ class Settings:
         1.0,
         validate.Range(0, 3600, min_inclusive=False),
     )
+    claim_timeout_seconds: float = setting(
+        "How long a process that commits a session may give no sign of life before another takes "
+        "the session over. More than the clocks of the servers differ by.",
+        60.0,
+        validate.Range(1, 3600),
+    )
     status_wait_seconds: float = setting(
         "How long a request for a session's outcome waits for it.", 20.0, validate.Range(0, 3600)
     )

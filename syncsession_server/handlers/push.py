@@ -66,13 +66,13 @@ async def status(request: web.Request) -> web.Response:
 
 async def _outcome(request: web.Request, session_id: str) -> dict[str, Any]:
     settings, tenant_id = request.app[SETTINGS], request[CALLER].tenant_id
-    deadline = time.monotonic() + settings.status_wait_seconds
+    committer, deadline = request.app[COMMITTER], time.monotonic() + settings.status_wait_seconds
     while True:
         session = await staging.find(request.app[STORE], tenant_id, session_id)
-        left = deadline - time.monotonic()
+        left = min(deadline, committer.waited_until) - time.monotonic()
         if session["status"] in ENDED | {"open", "staged"} or left <= 0:
             return session
-        await request.app[COMMITTER].wait_for_end(min(left, settings.queue_poll_interval_seconds))
+        await committer.wait_for_end(min(left, settings.queue_poll_interval_seconds))
 
 
 def _unpack(packed: bytes, encoding: str, limit: int) -> Batch:

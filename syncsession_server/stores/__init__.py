@@ -149,8 +149,10 @@ class Store(Protocol):
     async def read(self, work: Work[_T]) -> _T:
         """Do `work` in a transaction that reads one snapshot."""
 
-    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:
+    async def write(self, work: Work[_T], *, durable: bool = True, is_long: bool = False) -> _T:
         """Do `work` in a transaction that may write; rolled back when it raises.
+
+        One that is long must not keep the short ones waiting, such as its own signs of life.
 
         One that is not durable may be gone after a power cut, unless a durable one came later. It
         is for what a device sends or asks for again.

@@ -5,6 +5,7 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
+import math
 import ssl
 import time
 import uuid
@@ -17,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from itertools import count
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -43,9 +44,13 @@ from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 
 _CONNECT_SECONDS = 10.0
 _ACQUIRE_SECONDS = 30.0
+_PING_SECONDS = 3.0
+_CLOSE_SECONDS = 1.0
 _STATEMENT_SECONDS = 1800.0
+_LOCK_SECONDS = 10  # after which a statement that waits for a lock is given up
+_READ_SECONDS = 120  # after which a result that nobody takes is given up
 _RETRY_SECONDS = 15.0
-_IDLE_SECONDS = 30.0  # after which a connection is asked whether it is still there
+_LEAST_ATTEMPTS = 4  # however long each takes
 _MIGRATION_SECONDS = 600.0
 _ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
 
@@ -84,7 +89,8 @@ _T = TypeVar("_T")
 class MysqlStore:
     """Rows of all tenants in one database. Open it by `async with`.
 
-    A session of more than `shared_rows` rows is loaded in bulk into a table of its own.
+    A session of more than `shared_rows` rows is loaded in bulk into a table of its own. Of a
+    transaction that has been silent for `silence_seconds` the database lets go.
 
     Raises:
         InvalidSetting: the database refuses the user, or is not there.
@@ -94,15 +100,24 @@ class MysqlStore:
     commits_at_once = 4
     is_shared = True
 
-    def __init__(self, url: MysqlUrl, *, connections: int = 10, shared_rows: int = 10_000) -> None:
+    def __init__(
+        self,
+        url: MysqlUrl,
+        *,
+        connections: int = 10,
+        shared_rows: int = 10_000,
+        silence_seconds: float = 30.0,
+    ) -> None:
+        most = max(connections, 2)
         self.sql = Dialect("mysql", pyformat=True)
         self.shared_rows = shared_rows
         self.load_rows = 10  # from which LOAD DATA is faster; docs/explanation/performance.md
         self._url = url
-        self._pool = _Pool(url, self.sql, max(connections, 2))
-        self._reading = asyncio.Semaphore(
-            max(connections // 2, 1)
-        )  # a pull reads, and writes beside
+        self._pool = _Pool(url, self.sql, most, max(int(silence_seconds), 1))
+        # A pull writes beside what it reads, and a commit gives signs of life: one place is kept
+        # free of transactions that last, or they would wait for each other.
+        self._lasting = asyncio.Semaphore(most - 1)
+        self._reading = asyncio.Semaphore(most // 2)
 
     async def __aenter__(self) -> "MysqlStore":
         found = await self.first(self.sql.connection.abilities, {})
@@ -128,17 +143,24 @@ class MysqlStore:
             async with connection.transaction(self.sql.connection.begin_read):
                 return await work(connection)
 
-        async with self._reading:
+        async with self._reading, self._lasting:
             return await self._again(once)
 
-    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:  # noqa: ARG002
+    async def write(
+        self,
+        work: Work[_T],
+        *,
+        durable: bool = True,  # noqa: ARG002
+        is_long: bool = False,
+    ) -> _T:
         """Do `work` in a transaction that may write; it is always durable."""
 
         async def once(connection: "_Session") -> _T:
             async with connection.transaction(self.sql.connection.begin_write):
                 return await work(connection)
 
-        return await self._again(once)
+        async with self._lasting if is_long else nullcontext():
+            return await self._again(once)
 
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
         """The first row of a statement that needs no transaction, or None."""
@@ -235,7 +257,10 @@ class MysqlStore:
         """What `once` makes of a connection; done again where the database asks for that."""
         attempts = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_Again),
-            stop=tenacity.stop_after_delay(_RETRY_SECONDS),
+            stop=tenacity.stop_all(
+                tenacity.stop_after_delay(_RETRY_SECONDS),
+                tenacity.stop_after_attempt(_LEAST_ATTEMPTS),
+            ),
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
             reraise=True,
         )
@@ -246,12 +271,20 @@ class MysqlStore:
             raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
 
     async def _once(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
-        async with self._pool.connection() as connection:
-            return await once(_Session(connection, self))
+        try:
+            async with self._pool.connection() as connection:
+                return await once(_Session(connection, self))
+        except _Lost:
+            self._pool.doubt()
+            raise
 
 
 class _Again(Exception):
     """The same may succeed the next time."""
+
+
+class _Lost(_Again):
+    """There is no connection, or no more."""
 
 
 class _Session:
@@ -391,10 +424,12 @@ def _size(rows: list[Row]) -> int:
 class _Pool:
     """The connections of one process: at most `most`, opened as they are needed."""
 
-    def __init__(self, url: MysqlUrl, sql: Dialect, most: int) -> None:
+    def __init__(self, url: MysqlUrl, sql: Dialect, most: int, silence_seconds: int) -> None:
         self._url, self._sql, self._most = url, sql.connection, most
+        self._silence_seconds = silence_seconds
         self._free: list[tuple[Connection, float]] = []
         self._places = asyncio.Semaphore(most)
+        self._is_closed = False
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
@@ -415,23 +450,44 @@ class _Pool:
         finally:
             self._places.release()
 
+    def doubt(self) -> None:
+        """Ask every free connection whether it is still there before it is used."""
+        self._free = [(connection, -math.inf) for connection, _ in self._free]
+
     async def close(self) -> None:
-        """Close what is not in use."""
+        """Close what is not in use now, and what is when it comes back."""
+        self._is_closed = True
         while self._free:
             connection, _ = self._free.pop()
-            await connection.ensure_closed()
+            try:
+                async with _bounded(_CLOSE_SECONDS):
+                    await connection.ensure_closed()
+            except _Again:
+                connection.close()  # the database was gone before
 
     async def _take(self) -> Connection:
         while self._free:
             connection, since = self._free.pop()
-            if await _is_there(connection, since):
+            if await self._is_there(connection, since):
                 return connection
             connection.close()
         return await self._open()
 
+    async def _is_there(self, connection: Connection, since: float) -> bool:
+        if not connection.is_idle:
+            return False
+        if time.monotonic() - since < self._silence_seconds / 3:
+            return True
+        try:
+            async with _bounded(_PING_SECONDS):
+                await connection.ping(reconnect=False)
+        except _Again:
+            return False
+        return True
+
     def _put(self, connection: Connection) -> None:
         """Keep it, unless something of its last use may still be under way."""
-        if connection.is_idle:
+        if connection.is_idle and not self._is_closed:
             self._free.append((connection, time.monotonic()))
         else:
             connection.close()
@@ -449,30 +505,22 @@ class _Pool:
             connect_timeout=_CONNECT_SECONDS,
             ssl=await asyncio.to_thread(_tls, url),
         )
+        patience = {
+            "lock_seconds": _LOCK_SECONDS,
+            "read_seconds": _READ_SECONDS,
+            "silence_seconds": self._silence_seconds,
+        }
         try:
             async with _bounded(_CONNECT_SECONDS):
                 await connection.open()
                 for sql in (self._sql.mode, self._sql.isolation, self._sql.patience):
-                    await connection.execute(sql, {})
+                    await connection.execute(sql, patience)
                 cursor = await connection.execute(self._sql.abilities, {})
                 _, _, connection.most_packet = await cursor.fetchone()
         except BaseException:
             connection.close()
             raise
         return connection
-
-
-async def _is_there(connection: Connection, since: float) -> bool:
-    if not connection.is_idle:
-        return False
-    if time.monotonic() - since < _IDLE_SECONDS:
-        return True
-    try:
-        async with _bounded(_CONNECT_SECONDS):
-            await connection.ping(reconnect=False)
-    except _Again:
-        return False
-    return True
 
 
 def _tls(url: MysqlUrl) -> ssl.SSLContext | None:
@@ -502,13 +550,15 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise _Again(f"no answer within {seconds:.0f} s") from error
+        raise _Lost(f"no answer within {seconds:.0f} s") from error
     except (aiomysql.InterfaceError, OSError) as error:
-        raise _Again(str(error)) from error
+        raise _Lost(str(error)) from error
     except aiomysql.MySQLError as error:
         code, text = _code(error), str(error)
-        if code in _AGAIN | _LOST:
+        if code in _AGAIN:
             raise _Again(text) from error
+        if code in _LOST:
+            raise _Lost(text) from error
         if code in _DENIED:
             raise InvalidSetting(f"the database cannot be used: {text}") from error
         if code == _PACKET_TOO_LARGE:

@@ -65,11 +65,11 @@ class MysqlTable:
         self.name = _table_name(table.name)
         self.staged_name = f"sync_staged_{_hash(self.name)}"
         self.native = tuple(_native(table))
-        self._names = {c.name.lower(): column_here(c.name) for c in table.columns}
+        self._names = {folded(c.name): column_here(c.name) for c in table.columns}
 
     def name_of(self, column: Column) -> str:
         """The name of a column here, whichever letters of it a tenant writes in upper case."""
-        return self._names[column.name.lower()]
+        return self._names[folded(column.name)]
 
 
 class MysqlLayout:

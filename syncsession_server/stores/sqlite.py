@@ -76,7 +76,13 @@ class SqliteStore:
             await self._writer.be_durable(durable)
             return await self._writer.run(sql, params)
 
-    async def write(self, work: Work[_T], *, durable: bool = True) -> _T:
+    async def write(
+        self,
+        work: Work[_T],
+        *,
+        durable: bool = True,
+        is_long: bool = False,  # noqa: ARG002
+    ) -> _T:
         """Do `work` in the one write transaction that SQLite allows at a time."""
         async with self._writing:
             await self._writer.be_durable(durable)

@@ -153,7 +153,8 @@ def mysql_scripts() -> Iterator[str]:
 def compile_there(db: Any, sql: str) -> None:
     """Have MariaDB look up what a statement names; what it cannot prepare, it runs."""
     count = sql.replace("%%", "").count("%s")
-    sql %= ("?",) * count if count else defaultdict(lambda: "?")
+    place = "DEFAULT" if sql.startswith("SET") else "?"
+    sql %= (place,) * count if count else defaultdict(lambda: place)
     if not sql.startswith(("SELECT", "INSERT", "UPDATE", "DELETE")):
         run(db, sql)
         return

@@ -10,8 +10,11 @@ SET SESSION sql_mode = 'ANSI_QUOTES,STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION';
 SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED;
 
 -- name: patience
--- Seconds to wait for a row's lock, and for a reader that is slow to take a large result.
-SET SESSION innodb_lock_wait_timeout = 10, net_write_timeout = 600;
+-- Seconds to wait for the lock of a row, and of a table that is being altered; for a reader that is
+-- slow to take a large result; and for the next statement. The last is for processes that are stopped
+-- or cut off in a transaction: the database lets go of it and of its locks.
+SET SESSION innodb_lock_wait_timeout = :lock_seconds, lock_wait_timeout = :lock_seconds,
+            net_write_timeout = :read_seconds, wait_timeout = :silence_seconds;
 
 -- name: abilities
 -- Returns (version, whether LOAD DATA LOCAL is allowed, the most bytes of a statement).

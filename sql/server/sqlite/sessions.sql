@@ -20,7 +20,8 @@ VALUES (:tenant_id, :session_id, :number, :device_id, :user_id, 'open', :count_b
         :count_rows, :now, :now, :now);
 
 -- name: find
-SELECT s.number, s.user_id, s.status, s.count_batches, s.is_corrected, s.error, s.alive_at_utc
+SELECT s.number, s.user_id, s.status, s.count_batches, s.is_corrected, s.error, s.alive_at_utc,
+       s.worker_id
   FROM sync_session AS s
  WHERE s.tenant_id = :tenant_id
    AND s.session_id = :session_id;
@@ -102,19 +103,30 @@ UPDATE sync_session
    AND worker_id = :worker_id;
 
 -- name: requeue
--- Its process gives a session back.
+-- Its process gives a session back. It comes last: what cannot be committed now is in nobody's way.
 UPDATE sync_session
-   SET status = 'queued', worker_id = NULL
+   SET status = 'queued', worker_id = NULL, changed_at_utc = :now
  WHERE tenant_id = :tenant_id
    AND session_id = :session_id
    AND status = 'processing'
    AND worker_id = :worker_id;
 
+-- name: abandoned
+-- A session whose process has given no sign of life. Returns (tenant_id, session_id).
+SELECT s.tenant_id, s.session_id
+  FROM sync_session AS s
+ WHERE s.status = 'processing'
+   AND s.alive_at_utc < :cutoff
+ LIMIT 1;
+
 -- name: requeue_abandoned
--- Sessions whose process has given no sign of life: nothing of them was applied.
+-- Nothing of it was applied. By its key: an UPDATE of all that are abandoned would lock the index
+-- first and rows after, and the commits of others lock them the other way round.
 UPDATE sync_session
    SET status = 'queued', worker_id = NULL
- WHERE status = 'processing'
+ WHERE tenant_id = :tenant_id
+   AND session_id = :session_id
+   AND status = 'processing'
    AND alive_at_utc < :cutoff;
 
 -- name: requeue_worker
