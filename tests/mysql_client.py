@@ -21,7 +21,7 @@ def connect(url: str) -> Any:
         local_infile=True,
         autocommit=True,
     )
-    for sql in (SETTINGS.mode, SETTINGS.isolation, SETTINGS.patience):
+    for sql in (SETTINGS.mode, SETTINGS.isolation):
         run(db, sql)
     return db
 

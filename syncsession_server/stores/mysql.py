@@ -181,8 +181,7 @@ class MysqlStore:
             for create in (sql.create_table, sql.create_staged):
                 await connection.run(create(t=t, collation=self._collation), {})
             for name in (t.name, t.staged_name):
-                rows = await connection.all(sql.columns_here(), {"name": name})
-                here = {column for (column,) in rows}
+                here = {row[0] for row in await connection.all(sql.columns_here(name=name), {})}
                 missing = [column for column in t.native if column.name not in here]
                 if missing:
                     await self._add_columns(connection, name, missing)

@@ -17,7 +17,7 @@ from mariadb import Mariadb, private_mariadb
 from support import Device, Server, World, everyone_syncs, serving
 
 from syncsession_server.settings import Settings
-from syncsession_server.stores import mysql
+from syncsession_server.stores.mysql import MysqlStore
 
 WAYS = ("sqlite", "shared-load", "dedicated-load", "shared-insert", "dedicated-insert")
 EVERY_ROW, NO_ROW = 1_000_000, 0
@@ -56,8 +56,9 @@ def server(
         migrate=True,
         push_shared_table_threshold=EVERY_ROW if table == "shared" else NO_ROW,
     )
-    with pytest.MonkeyPatch.context() as patch, serving(wanted) as running:
-        patch.setattr(mysql, "_LOAD_ROWS", 1)
+    with serving(wanted) as running:
+        if isinstance(running.store, MysqlStore):
+            running.store.load_rows = 1
         yield running
 
 

@@ -154,7 +154,7 @@ def test_columns_of_any_names_stand_in_one_table_of_mariadb(mariadb):
     with connect(mariadb.create_database()) as db:
         make(db, t)
         for table in (t.name, t.staged_name):
-            there = [name for (name,) in run(db, BUILD.columns_here(), {"name": table})]
+            there = [row[0] for row in run(db, BUILD.columns_here(name=table) % {})]
             assert [n for n in there if n.lower() not in OURS] == [c.name for c in t.native]
 
 
