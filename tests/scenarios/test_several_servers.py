@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -127,6 +128,25 @@ def test_every_request_of_a_push_and_of_a_pull_may_go_to_another_process(
     written = cluster.rows("SELECT sync_session, count(*) FROM note GROUP BY sync_session")
     assert written == ((1, 2000),)
     until(lambda: is_unused(cluster))
+
+
+def test_a_session_that_is_begun_at_two_processes_at_once_begins_once(
+    cluster, world, small, beside
+):
+    session, device = str(uuid.uuid4()), str(uuid.uuid4())
+
+    def begin(url: str) -> dict[str, Any]:
+        with Transport(url, world.token, device) as transport:
+            return transport.begin_push(session, [{"name": "note", "rows": 1, "batches": 1}])
+
+    urls = [server.url for server in (*cluster.all, cluster.start())]
+    with cluster.held("SELECT tenant_id FROM sync_tenant FOR UPDATE"):
+        begun = [beside.submit(begin, url) for url in urls]
+        cluster.wait_for_a_lock("UPDATE sync_tenant", count=2)
+    answers = [each.result(SECONDS) for each in begun]
+    assert answers[0] == answers[1]
+    assert (answers[0]["number"], answers[0]["status"]) == (2, "open")
+    assert cluster.value("SELECT last_number FROM sync_tenant") == 2
 
 
 def test_what_a_killed_process_was_committing_another_commits_and_nothing_waits_for_it(
