@@ -5,6 +5,7 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
+import logging
 import math
 import ssl
 import time
@@ -41,6 +42,8 @@ from ..tenants import ago, now
 from . import Dialect, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlLayout, MysqlTable, as_lines
+
+logger = logging.getLogger(__name__)
 
 _CONNECT_SECONDS = 10.0
 _ACQUIRE_SECONDS = 30.0
@@ -248,6 +251,7 @@ class MysqlStore:
                 tenacity.stop_after_attempt(_LEAST_ATTEMPTS),
             ),
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
+            before_sleep=_tell_attempt,
             reraise=True,
         )
         try:
@@ -263,6 +267,11 @@ class MysqlStore:
         except _Lost:
             self._pool.doubt()
             raise
+
+
+def _tell_attempt(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.debug("attempt %d failed, another follows: %s", state.attempt_number, error)
 
 
 class _Again(Exception):
