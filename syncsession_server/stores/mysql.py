@@ -119,6 +119,7 @@ class MysqlStore:
         # free of transactions that last, or they would wait for each other.
         self._lasting = asyncio.Semaphore(most - 1)
         self._reading = asyncio.Semaphore(most // 2)
+        self._is_hurried = False
 
     async def __aenter__(self) -> "MysqlStore":
         found = await self.first(self.sql.connection.abilities, {})
@@ -169,6 +170,10 @@ class MysqlStore:
     async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:  # noqa: ARG002
         """Run one statement as a transaction of its own; how many rows it changed."""
         return await self._again(lambda c: c.run(sql, params))
+
+    def hurry(self) -> None:
+        """Try no longer to reach a database that is away: the server is about to stop."""
+        self._is_hurried = True
 
     async def tidy(self) -> None:
         """Nothing: the database does what it puts off by itself."""
@@ -246,10 +251,7 @@ class MysqlStore:
         """What `once` makes of a connection; done again where the database asks for that."""
         attempts = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_Again),
-            stop=tenacity.stop_all(
-                tenacity.stop_after_delay(_RETRY_SECONDS),
-                tenacity.stop_after_attempt(_LEAST_ATTEMPTS),
-            ),
+            stop=self._is_enough,
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
             before_sleep=_tell_attempt,
             reraise=True,
@@ -259,6 +261,13 @@ class MysqlStore:
             return result
         except _Again as error:
             raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
+
+    def _is_enough(self, state: tenacity.RetryCallState) -> bool:
+        """Whether to give up after an attempt that failed."""
+        if self._is_hurried and state.outcome and isinstance(state.outcome.exception(), _Lost):
+            return True
+        seconds = state.seconds_since_start or 0.0
+        return seconds >= _RETRY_SECONDS and state.attempt_number >= _LEAST_ATTEMPTS
 
     async def _once(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
         try:

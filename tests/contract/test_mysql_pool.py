@@ -121,7 +121,7 @@ def test_a_connection_that_the_database_found_idle_is_replaced(run, mariadb):
     async def work(store):
         before = await ids(store)
         there = "SELECT id FROM information_schema.processlist"
-        while {each for (each,) in mariadb.execute(there)} & before:
+        while {each for (each,) in mariadb.execute(there)} & before:  # noqa: ASYNC110
             await asyncio.sleep(0.05)
         assert await store.first("SELECT 1", {}) == (1,)
         assert not await ids(store) & before

@@ -24,6 +24,9 @@ LARGE = 30_000
 MIDDLE = f"row {LARGE // 2:06}"
 LOCK = "SELECT sync_key FROM note WHERE id = %s FOR UPDATE"
 
+SOON = 8.0
+"""Seconds in which a process stops that is told to."""
+
 FLAGS = (
     *("--claim-timeout-seconds", "2"),
     *("--queue-poll-interval-seconds", "0.2"),
@@ -216,6 +219,21 @@ def test_the_locks_of_a_process_that_only_seems_dead_are_in_nobodys_way_for_long
     assert pushing.result(SECONDS).pushed.rows == LARGE
     assert [server.number(COMMITTED) for server in cluster.all] == [3, 0]
     until(lambda: is_unused(cluster))
+
+
+def test_a_process_that_is_told_to_stop_gives_back_what_it_was_committing_and_is_gone_soon(
+    cluster, small, large, beside
+):
+    with cluster.held(LOCK, MIDDLE):
+        pushing = stop_in_the_middle(cluster, large, cluster.all[0], beside)
+        cluster.all[0].signal(signal.SIGTERM)
+        assert cluster.all[0].wait(SOON) == 0
+        assert cluster.statuses()[1] == "queued"
+        with pytest.raises(ServerUnreachable):
+            pushing.result(SECONDS)
+    assert "Traceback" not in cluster.all[0].text()
+    assert large.push(server=cluster.start().url).pushed.rows == LARGE
+    check_large(cluster)
 
 
 COMMITTED = 'syncsession_commit_seconds_count{outcome="committed"}'

@@ -2,6 +2,8 @@
 
 import os
 import random
+import re
+import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -10,17 +12,24 @@ from pathlib import Path
 from threading import Event
 
 import pytest
+from click.testing import CliRunner
 from mariadb import Mariadb, private_mariadb
 from processes import Servers, servers, until
 from support import SECONDS, Device, World, everyone_syncs
 
+from syncsession_client.protocol.commands import TRY_LATER
 from syncsession_client.protocol.errors import TryLater
+from syncsession_server import cli
+from syncsession_server.stores import mysql
 
 SCHEMA = (
     "CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT, n INTEGER)",
     "CREATE TABLE item (id INTEGER PRIMARY KEY, note_id TEXT, v)",
 )
 DEVICES = 16
+SOON = 10.0
+"""Seconds in which a process stops that is told to."""
+
 HOT_ROWS, SHARED_ROWS = 4, 60
 SMALL = (
     *("--push-shared-table-threshold", "5"),
@@ -156,6 +165,38 @@ def test_a_database_that_restarts_and_dies_under_load_loses_nothing_that_was_ack
             each.result(SECONDS)
         print(f"{sum(b.syncs for b in busy)} syncs; {sum((b.retried for b in busy), Counter())}")
         check_rest(cluster, busy)
+
+
+def test_a_server_whose_database_is_away_stops_soon_when_it_is_told_to(durable, tmp_path):
+    with servers(durable, tmp_path) as cluster, ThreadPoolExecutor() as threads:
+        server = cluster.start()
+        device = World(cluster, tmp_path).device("a.db", *SCHEMA)  # type: ignore[arg-type]
+        device.execute("INSERT INTO note VALUES ('a', 'text', 1)")
+        device.sync()
+        device.execute("UPDATE note SET n = 2")
+        with cluster.held("SELECT id FROM note FOR UPDATE"):
+            pushing = threads.submit(device.push)
+            cluster.wait_for_a_lock("INSERT INTO")
+            durable.kill()
+        server.signal(signal.SIGTERM)
+        assert server.wait(SOON) == 0
+        with pytest.raises(TryLater):
+            pushing.result(SECONDS)
+        assert "Traceback" not in server.text()
+        durable.start()
+        assert (
+            device.push(server=cluster.start("--claim-timeout-seconds", "1").url).pushed.rows == 1
+        )
+
+
+def test_a_server_whose_database_is_away_says_that_it_can_be_started_later(
+    mariadb, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(mysql, "_RETRY_SECONDS", 0.2)
+    url = f"mysql://root@localhost/away?unix_socket={tmp_path / 'nobody'}"
+    done = CliRunner().invoke(cli.main, ["run", "--port", "0", "--database", url])
+    assert (done.exit_code, done.output.count("\n")) == (TRY_LATER, 1)
+    assert re.search(r"the database cannot do this now: .*2003.*\[server_busy\]", done.output)
 
 
 def everyone_has_synced(busy: list[BusyDevice]) -> None:
