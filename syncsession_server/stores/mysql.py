@@ -68,17 +68,20 @@ _AGAIN = frozenset(
         1205,  # lock wait timeout
         1213,  # deadlock; in a cluster, a conflict with another node
         1412,  # the table has changed since the snapshot
+        *(1317, 1969, 3024),  # somebody, or a time limit, has ended the statement
+        *(1180, 1206, 1637),  # the commit failed; too many locks, or transactions, at a time
     }
 )
 _LOST = frozenset(
     {
         *(1040, 1203, 1226),  # too many connections
         *(1053, 1077, 1078, 1079, 1080),  # shutting down
-        *(1152, 1158, 1159, 1160, 1161, 1184, 1927),  # the connection was cut
+        *(1152, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031),  # the connection was cut
+        *(1129, 1135),  # no more connections from here, or no thread for one
         *(1047, 3100),  # a cluster's node that is not ready
         *(2002, 2003, 2006, 2013, 2014, 2055),  # no connection, or no more
         *(1290, 1836),  # read-only, as while another server takes over
-        *(1021, 1041, 1114, 3185),  # no room on its disk, or in its memory
+        *(1021, 1026, 1030, 1037, 1038, 1041, 1114, 3185),  # no room on its disk, or in its memory
     }
 )
 _DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
@@ -543,8 +546,8 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
         code, text = _code(error), str(error)
         if code in _AGAIN:
             raise _Again(text) from error
-        if code in _LOST:
-            raise _Lost(text) from error
+        if code in _LOST or (code == 0 and isinstance(error, aiomysql.InternalError)):
+            raise _Lost(text) from error  # without a code: the driver, of packets out of order
         if code in _DENIED:
             raise InvalidSetting(f"the database cannot be used: {text}") from error
         if code == _PACKET_TOO_LARGE:

@@ -122,6 +122,19 @@ def test_who_loses_a_deadlock_is_done_again(cluster, raw, caplog, what):
     assert cluster.rows("SELECT id, body FROM note") == (("a", "new"), ("b", "new"))
 
 
+@pytest.mark.parametrize("how", ["QUERY", "CONNECTION"])
+def test_a_commit_that_is_killed_in_the_database_is_done_again(cluster, raw, how):
+    session = Session(raw)
+    with up_to(session, Session.commit), ThreadPoolExecutor() as beside:
+        with cluster.held("UPDATE note SET body = 'held' WHERE id = 'b'"):
+            under_way = beside.submit(session.commit)
+            cluster.wait_for_a_lock('INSERT INTO "note"')
+            sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'INSERT INTO %'"
+            cluster.mariadb.execute(f"KILL {how} {cluster.value(sql)}")
+        under_way.result(SECONDS)
+    assert cluster.rows("SELECT id, body FROM note") == (("a", "new"), ("b", "new"))
+
+
 LOCKED: dict[str, tuple[Callable[[Session], None], str]] = {
     "the tenant": (Session.begin, "UPDATE sync_tenant SET horizon = 0, purged = 1"),
     "a batch that another request is adding": (

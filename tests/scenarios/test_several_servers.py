@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from mariadb import Mariadb
 from processes import ServerProcess, Servers, servers, until
-from support import SECONDS, Device, World
+from support import SECONDS, Device, World, everyone_syncs
 
 from syncsession_client import engine
 from syncsession_client.engine import Synced
@@ -234,6 +234,35 @@ def test_a_process_that_is_told_to_stop_gives_back_what_it_was_committing_and_is
     assert "Traceback" not in cluster.all[0].text()
     assert large.push(server=cluster.start().url).pushed.rows == LARGE
     check_large(cluster)
+
+
+def test_a_process_killed_while_it_gives_a_table_a_column_keeps_nobody_from_syncing(
+    cluster, small, beside
+):
+    other, victim = small.clone("other.db"), cluster.start()
+    small.execute("ALTER TABLE note ADD COLUMN extra", "UPDATE note SET extra = 'extra'")
+    with cluster.held(LOCK, MIDDLE):
+        registering = beside.submit(small.sync, server=victim.url)
+        until(lambda: altering(cluster))
+        victim.kill()
+        for number in altering(cluster):
+            cluster.mariadb.execute(f"KILL {number}")
+        until(lambda: not altering(cluster))
+    with pytest.raises(ServerUnreachable):
+        registering.result(SECONDS)
+    other.put(INSERT, [("another", "row")])
+    assert other.sync().pushed.rows == 1
+    third = other.clone("third.db")
+    assert third.rows("SELECT * FROM note") == [("another", "row", None), (MIDDLE, "small", None)]
+    everyone_syncs(small, third)
+    assert third.rows("SELECT * FROM note") == small.rows("SELECT * FROM note ORDER BY id")
+    assert third.value("SELECT extra FROM note WHERE body = 'small'") == "extra"
+
+
+def altering(cluster: Servers) -> list[int]:
+    """The connections that wait to give a table a column."""
+    sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%'"
+    return [number for (number,) in cluster.rows(sql)]
 
 
 COMMITTED = 'syncsession_commit_seconds_count{outcome="committed"}'
