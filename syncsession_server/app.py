@@ -100,6 +100,9 @@ async def _store(app: web.Application) -> AsyncIterator[None]:
 
 
 async def _stop_waiting(app: web.Application) -> None:
+    """Let go of requests that only wait, before the last ones are waited for."""
+    if STORE in app:
+        app[STORE].hurry()
     if COMMITTER in app:
         await app[COMMITTER].stop_waiting()
 

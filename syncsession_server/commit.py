@@ -14,7 +14,7 @@ from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 
 from . import sessions
-from .registry import find_layout
+from .registry import find_layout, with_tables
 from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
 
@@ -45,7 +45,10 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
         return False
     try:
         async with _claim_kept(store, session, worker.claim_timeout / 3):
-            await store.write(lambda tx: _apply(store, tx, session), is_long=True)
+            await with_tables(
+                store,
+                lambda: store.write(lambda tx: _apply(store, tx, session), is_long=True),
+            )
         has_ended = True
     except TryLater:
         raise

@@ -150,15 +150,20 @@ class Committer:
             self._metrics.rows_pushed(rows)
 
     async def _try(self, tenant_id: str, session_id: str) -> bool:
-        """Commit; what may be claimed after a failure is given back before the next look."""
-        self._at_work.append((tenant_id, session_id))
+        """Commit; what may be claimed all the same is given back before the next look.
+
+        That is so after a failure, and where the answer to the claim was lost: asked again, the
+        database says that the session is not to be had.
+        """
+        session, has_ended = (tenant_id, session_id), False
+        self._at_work.append(session)
         try:
-            return await commit_session(self._store, self._worker, tenant_id, session_id)
-        except BaseException:
-            self._left.add((tenant_id, session_id))
-            raise
+            has_ended = await commit_session(self._store, self._worker, *session)
+            return has_ended
         finally:
-            self._at_work.remove((tenant_id, session_id))
+            self._at_work.remove(session)
+            if not has_ended:
+                self._left.add(session)
 
 
 class Janitor:

@@ -20,7 +20,7 @@ from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import Table
 
 from . import sessions
-from .registry import find_layout
+from .registry import find_layout, with_tables
 from .stores import Layout, Store, Transaction
 from .tenants import ago, now
 
@@ -137,7 +137,7 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
             raise
         return None, spool, settled
 
-    kept, spool, settled = await store.read(work)
+    kept, spool, settled = await with_tables(store, lambda: store.read(work))
     if kept is not None:
         return kept
     answer = {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}

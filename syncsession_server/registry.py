@@ -1,6 +1,7 @@
 """The registry of application tables: made as devices describe them, widened later."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
@@ -12,6 +13,8 @@ from .tables import check_description, check_targets, merged, new_columns
 from .tenants import Caller
 
 _ATTEMPTS = 10
+
+_T = TypeVar("_T")
 
 
 async def register(
@@ -63,6 +66,26 @@ async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name
     return (await _find(store, tx, tenant_id, name))[0]
 
 
+class _TableBehind(Exception):
+    """The real table has not been given yet what its definition says."""
+
+
+async def with_tables(store: Store, attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """What `attempt` gives, after the tables have been built that it finds behind.
+
+    Whoever described them is doing so just now, or was killed before he could.
+
+    Raises:
+        ServerBusy: a table is being changed again and again.
+    """
+    for _ in range(_ATTEMPTS):
+        try:
+            return await attempt()
+        except _TableBehind as behind:
+            await _build(store, str(behind))
+    raise ServerBusy("tables are being changed by others; try again")
+
+
 async def find_layout(
     store: Store,
     tx: Transaction,
@@ -72,23 +95,28 @@ async def find_layout(
 ) -> tuple[Table, Layout]:
     """A table of the tenant, and how `columns` of it are kept; all where none are given.
 
+    For work that is done `with_tables`, since the table may have to be built first.
+
     Raises:
         UnknownTable: the tenant has none of that name.
     """
-    table, whole = await _find(store, tx, tenant_id, name)
+    table, whole, is_built = await _find(store, tx, tenant_id, name)
+    if not is_built:
+        raise _TableBehind(name)
     return table, store.layout(table, table.wire_columns if columns is None else columns, whole)
 
 
 async def _find(
     store: Store, tx: Transaction | Store, tenant_id: str, name: str
-) -> tuple[Table, Table]:
-    """(the table as the tenant's devices have it, as the database has it)."""
+) -> tuple[Table, Table, bool]:
+    """(table as the tenant's devices have it, as the database is to have it, whether it has)."""
     params = {"tenant_id": tenant_id, "name": folded(name)}
     row = await tx.first(store.sql.tables.find_tenant_table, params)
     if row is None:
         raise UnknownTable(f"tenant {tenant_id} has no table {name}; describe it first")
-    known, _, _, whole = row
-    return msgspec.json.decode(known, type=Table), msgspec.json.decode(whole, type=Table)
+    known, _, _, whole, built = row
+    ours, everyones = (msgspec.json.decode(text, type=Table) for text in (known, whole))
+    return ours, everyones, whole == built
 
 
 async def _define(store: Store, tx: Transaction, caller: Caller, table: Table) -> None:

@@ -44,9 +44,16 @@ async def begin(
         numbers = await tx.all(store.sql.sessions.batch_numbers, ours)
         return session | {"received": SessionSet.of(*(n for (n,) in numbers)).to_wire()}
 
-    shown = await store.write(work)
+    try:
+        shown = await store.write(work)
+    except _BegunMeanwhile:
+        shown = await store.write(work)
     await _keep_alive(store, ours)
     return shown
+
+
+class _BegunMeanwhile(Exception):
+    """The same session was begun by another request, before this one could take a number."""
 
 
 async def _open(
@@ -56,8 +63,13 @@ async def _open(
     session: dict[str, Any],
     tables: list[dict[str, Any]],
 ) -> None:
-    """The number is taken in this transaction, so a visible one means that all smaller ones are."""
+    """The number is taken in this transaction, so a visible one means that all smaller ones are.
+
+    Whoever takes one has to wait until those who took one before have committed.
+    """
     await tx.run(store.sql.sessions.next_number, {"tenant_id": caller.tenant_id})
+    if await tx.first(store.sql.sessions.find, session) is not None:
+        raise _BegunMeanwhile
     number = await tx.first(store.sql.sessions.last_number, {"tenant_id": caller.tenant_id})
     assert number is not None  # noqa: S101  # a token's tenant is there
     await tx.run(

@@ -158,18 +158,18 @@ class Servers:
                 assert cursor.rowcount, sql
             yield
 
-    def wait_for_a_lock(self, begin: str) -> None:
-        """Wait until a statement that begins so waits for the lock of a row."""
+    def wait_for_a_lock(self, begin: str, *, count: int = 1) -> None:
+        """Wait until so many statements that begin so wait for the lock of a row."""
         # InnoDB shows the same for as long as it is asked more often than every 0.1 seconds.
-        until(lambda: self._waits_for_a_lock(begin), every=0.15)
+        until(lambda: self._waiting(begin) == count, every=0.15)
 
-    def _waits_for_a_lock(self, begin: str) -> bool:
+    def _waiting(self, begin: str) -> int:
         sql = (
             "SELECT count(*) FROM information_schema.innodb_trx AS t"
             "  JOIN information_schema.processlist AS p ON p.id = t.trx_mysql_thread_id"
             " WHERE t.trx_state = 'LOCK WAIT' AND p.db = database() AND p.info LIKE %s"
         )
-        return bool(self.value(sql, f"{begin}%"))
+        return int(self.value(sql, f"{begin}%"))
 
     def statuses(self) -> list[str]:
         """The states of the sessions, by number."""

@@ -158,5 +158,8 @@ class Store(Protocol):
         is for what a device sends or asks for again.
         """
 
+    def hurry(self) -> None:
+        """Wait no longer for a database that is away: the server is about to stop."""
+
     async def tidy(self) -> None:
         """Do what the database puts off while it is busy; called when a session has ended."""

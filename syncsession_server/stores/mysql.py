@@ -5,6 +5,7 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
+import logging
 import math
 import ssl
 import time
@@ -42,6 +43,8 @@ from . import Dialect, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 
+logger = logging.getLogger(__name__)
+
 _CONNECT_SECONDS = 10.0
 _ACQUIRE_SECONDS = 30.0
 _PING_SECONDS = 3.0
@@ -66,17 +69,20 @@ _AGAIN = frozenset(
         1205,  # lock wait timeout
         1213,  # deadlock; in a cluster, a conflict with another node
         1412,  # the table has changed since the snapshot
+        *(1317, 1969, 3024),  # somebody, or a time limit, has ended the statement
+        *(1180, 1206, 1637),  # the commit failed; too many locks, or transactions, at a time
     }
 )
 _LOST = frozenset(
     {
         *(1040, 1203, 1226),  # too many connections
         *(1053, 1077, 1078, 1079, 1080),  # shutting down
-        *(1152, 1158, 1159, 1160, 1161, 1184, 1927),  # the connection was cut
+        *(1152, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031),  # the connection was cut
+        *(1129, 1135),  # no more connections from here, or no thread for one
         *(1047, 3100),  # a cluster's node that is not ready
         *(2002, 2003, 2006, 2013, 2014, 2055),  # no connection, or no more
         *(1290, 1836),  # read-only, as while another server takes over
-        *(1021, 1041, 1114, 3185),  # no room on its disk, or in its memory
+        *(1021, 1026, 1030, 1037, 1038, 1041, 1114, 3185),  # no room on its disk, or in its memory
     }
 )
 _DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
@@ -118,6 +124,7 @@ class MysqlStore:
         # free of transactions that last, or they would wait for each other.
         self._lasting = asyncio.Semaphore(most - 1)
         self._reading = asyncio.Semaphore(most // 2)
+        self._is_hurried = False
 
     async def __aenter__(self) -> "MysqlStore":
         found = await self.first(self.sql.connection.abilities, {})
@@ -169,6 +176,10 @@ class MysqlStore:
     async def run(self, sql: str, params: Params, *, durable: bool = True) -> int:  # noqa: ARG002
         """Run one statement as a transaction of its own; how many rows it changed."""
         return await self._again(lambda c: c.run(sql, params))
+
+    def hurry(self) -> None:
+        """Try no longer to reach a database that is away: the server is about to stop."""
+        self._is_hurried = True
 
     async def tidy(self) -> None:
         """Nothing: the database does what it puts off by itself."""
@@ -256,11 +267,9 @@ class MysqlStore:
         """What `once` makes of a connection; done again where the database asks for that."""
         attempts = tenacity.AsyncRetrying(
             retry=tenacity.retry_if_exception_type(_Again),
-            stop=tenacity.stop_all(
-                tenacity.stop_after_delay(_RETRY_SECONDS),
-                tenacity.stop_after_attempt(_LEAST_ATTEMPTS),
-            ),
+            stop=self._is_enough,
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
+            before_sleep=_tell_attempt,
             reraise=True,
         )
         try:
@@ -269,6 +278,13 @@ class MysqlStore:
         except _Again as error:
             raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
 
+    def _is_enough(self, state: tenacity.RetryCallState) -> bool:
+        """Whether to give up after an attempt that failed."""
+        if self._is_hurried and state.outcome and isinstance(state.outcome.exception(), _Lost):
+            return True
+        seconds = state.seconds_since_start or 0.0
+        return seconds >= _RETRY_SECONDS and state.attempt_number >= _LEAST_ATTEMPTS
+
     async def _once(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
         try:
             async with self._pool.connection() as connection:
@@ -276,6 +292,11 @@ class MysqlStore:
         except _Lost:
             self._pool.doubt()
             raise
+
+
+def _tell_attempt(state: tenacity.RetryCallState) -> None:
+    error = state.outcome.exception() if state.outcome else None
+    logger.debug("attempt %d failed, another follows: %s", state.attempt_number, error)
 
 
 class _Again(Exception):
@@ -556,8 +577,8 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
         code, text = _code(error), str(error)
         if code in _AGAIN:
             raise _Again(text) from error
-        if code in _LOST:
-            raise _Lost(text) from error
+        if code in _LOST or (code == 0 and isinstance(error, aiomysql.InternalError)):
+            raise _Lost(text) from error  # without a code: the driver, of packets out of order
         if code in _DENIED:
             raise InvalidSetting(f"the database cannot be used: {text}") from error
         if code == _PACKET_TOO_LARGE:

@@ -89,6 +89,9 @@ class SqliteStore:
             async with self._writer.transaction(self.sql.connection.begin_write):
                 return await work(self._writer)
 
+    def hurry(self) -> None:
+        """Nothing: a file is not waited for."""
+
     async def tidy(self) -> None:
         """Copy what is committed from the write-ahead log into the file, beside other work."""
         async with self._reader() as lane:

@@ -2,6 +2,7 @@
 
 import itertools
 import signal
+import uuid
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 from mariadb import Mariadb
 from processes import ServerProcess, Servers, servers, until
-from support import SECONDS, Device, World
+from support import SECONDS, Device, World, everyone_syncs
 
 from syncsession_client import engine
 from syncsession_client.engine import Synced
@@ -22,6 +23,9 @@ INSERT = "INSERT INTO note VALUES (?, ?)"
 LARGE = 30_000
 MIDDLE = f"row {LARGE // 2:06}"
 LOCK = "SELECT sync_key FROM note WHERE id = %s FOR UPDATE"
+
+SOON = 8.0
+"""Seconds in which a process stops that is told to."""
 
 FLAGS = (
     *("--claim-timeout-seconds", "2"),
@@ -129,6 +133,25 @@ def test_every_request_of_a_push_and_of_a_pull_may_go_to_another_process(
     until(lambda: is_unused(cluster))
 
 
+def test_a_session_that_is_begun_at_two_processes_at_once_begins_once(
+    cluster, world, small, beside
+):
+    session, device = str(uuid.uuid4()), str(uuid.uuid4())
+
+    def begin(url: str) -> dict[str, Any]:
+        with Transport(url, world.token, device) as transport:
+            return transport.begin_push(session, [{"name": "note", "rows": 1, "batches": 1}])
+
+    urls = [server.url for server in (*cluster.all, cluster.start())]
+    with cluster.held("SELECT tenant_id FROM sync_tenant FOR UPDATE"):
+        begun = [beside.submit(begin, url) for url in urls]
+        cluster.wait_for_a_lock("UPDATE sync_tenant", count=2)
+    answers = [each.result(SECONDS) for each in begun]
+    assert answers[0] == answers[1]
+    assert (answers[0]["number"], answers[0]["status"]) == (2, "open")
+    assert cluster.value("SELECT last_number FROM sync_tenant") == 2
+
+
 def test_what_a_killed_process_was_committing_another_commits_and_nothing_waits_for_it(
     cluster, small, large, beside
 ):
@@ -196,6 +219,50 @@ def test_the_locks_of_a_process_that_only_seems_dead_are_in_nobodys_way_for_long
     assert pushing.result(SECONDS).pushed.rows == LARGE
     assert [server.number(COMMITTED) for server in cluster.all] == [3, 0]
     until(lambda: is_unused(cluster))
+
+
+def test_a_process_that_is_told_to_stop_gives_back_what_it_was_committing_and_is_gone_soon(
+    cluster, small, large, beside
+):
+    with cluster.held(LOCK, MIDDLE):
+        pushing = stop_in_the_middle(cluster, large, cluster.all[0], beside)
+        cluster.all[0].signal(signal.SIGTERM)
+        assert cluster.all[0].wait(SOON) == 0
+        assert cluster.statuses()[1] == "queued"
+        with pytest.raises(ServerUnreachable):
+            pushing.result(SECONDS)
+    assert "Traceback" not in cluster.all[0].text()
+    assert large.push(server=cluster.start().url).pushed.rows == LARGE
+    check_large(cluster)
+
+
+def test_a_process_killed_while_it_gives_a_table_a_column_keeps_nobody_from_syncing(
+    cluster, small, beside
+):
+    other, victim = small.clone("other.db"), cluster.start()
+    small.execute("ALTER TABLE note ADD COLUMN extra", "UPDATE note SET extra = 'extra'")
+    with cluster.held(LOCK, MIDDLE):
+        registering = beside.submit(small.sync, server=victim.url)
+        until(lambda: altering(cluster))
+        victim.kill()
+        for number in altering(cluster):
+            cluster.mariadb.execute(f"KILL {number}")
+        until(lambda: not altering(cluster))
+    with pytest.raises(ServerUnreachable):
+        registering.result(SECONDS)
+    other.put(INSERT, [("another", "row")])
+    assert other.sync().pushed.rows == 1
+    third = other.clone("third.db")
+    assert third.rows("SELECT * FROM note") == [("another", "row", None), (MIDDLE, "small", None)]
+    everyone_syncs(small, third)
+    assert third.rows("SELECT * FROM note") == small.rows("SELECT * FROM note ORDER BY id")
+    assert third.value("SELECT extra FROM note WHERE body = 'small'") == "extra"
+
+
+def altering(cluster: Servers) -> list[int]:
+    """The connections that wait to give a table a column."""
+    sql = "SELECT id FROM information_schema.processlist WHERE info LIKE 'ALTER TABLE%'"
+    return [number for (number,) in cluster.rows(sql)]
 
 
 COMMITTED = 'syncsession_commit_seconds_count{outcome="committed"}'

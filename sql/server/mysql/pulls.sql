@@ -15,8 +15,10 @@ VALUES (:tenant_id, :pull_id, :device_id, :spool_id, :answer, :now)
 ON DUPLICATE KEY UPDATE tenant_id = tenant_id;
 
 -- name: add_batch
+-- It may be there already, where the answer to the first attempt was lost.
 INSERT INTO sync_pull_batch (spool_id, number, payload, created_at_utc)
-VALUES (:spool_id, :number, :payload, :now);
+VALUES (:spool_id, :number, :payload, :now)
+ON DUPLICATE KEY UPDATE number = number;
 
 -- name: find_batch
 -- Returns (payload, alive_at_utc).

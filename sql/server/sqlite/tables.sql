@@ -29,9 +29,9 @@ UPDATE sync_table
    AND definition = :definition;
 
 -- name: find_tenant_table
--- Returns (known, definition, introduced, definition of the real table). Other tenants' columns are none
--- of its business, but tell what stands where.
-SELECT t.known, t.definition, t.introduced, w.definition
+-- Returns (known, definition, introduced, definition of the real table, what of it is built). Other
+-- tenants' columns are none of its business, but tell what stands where.
+SELECT t.known, t.definition, t.introduced, w.definition, w.built
   FROM sync_tenant_table AS t
   JOIN sync_table AS w ON w.name = t.name
  WHERE t.tenant_id = :tenant_id
