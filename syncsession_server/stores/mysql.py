@@ -5,6 +5,7 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
+import logging
 import ssl
 import time
 import uuid
@@ -17,7 +18,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from itertools import count
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -47,7 +48,8 @@ _STATEMENT_SECONDS = 1800.0
 _RETRY_SECONDS = 15.0
 _IDLE_SECONDS = 30.0  # after which a connection is asked whether it is still there
 _MIGRATION_SECONDS = 600.0
-_ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
+_SIGN_OF_LIFE_SECONDS = 5.0  # of a process that migrates
+_ABANDONED_SECONDS = 60.0  # without one, after which another process takes the migration over
 
 _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
@@ -79,6 +81,8 @@ _DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
 _ALREADY = frozenset({1050, 1060, 1061})  # table, column, index: there
 _PACKET_TOO_LARGE = 1153
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 
@@ -98,6 +102,7 @@ class MysqlStore:
     def __init__(self, url: MysqlUrl, *, connections: int = 10, shared_rows: int = 10_000) -> None:
         self.sql = Dialect("mysql", pyformat=True)
         self.shared_rows = shared_rows
+        self._is_open = False
         self._url = url
         self._pool = _Pool(url, self.sql, max(connections, 2))
         self._reading = asyncio.Semaphore(
@@ -111,6 +116,7 @@ class MysqlStore:
         self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
+        self._is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -167,6 +173,10 @@ class MysqlStore:
 
         await self._again(work)
 
+    async def is_new(self) -> bool:
+        """Whether nothing has been migrated here yet."""
+        return await self._version() == 0
+
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""
         return await self._version() == len(self.sql.migrations)
@@ -201,13 +211,33 @@ class MysqlStore:
         if not await self.run(sql.claim_migration, claim):
             return False
         try:
-            script = self.sql.migrations[version]
-            for name in script:
-                await self._again(methodcaller("define", getattr(script, name)))
-            await self.run(sql.advance, ours | {"now": now()})
+            async with self._claim_kept(ours):
+                script = self.sql.migrations[version]
+                for name in script:
+                    if await self.first(sql.has_claim, ours) is None:
+                        return False
+                    await self._again(methodcaller("define", getattr(script, name)))
+            return bool(await self.run(sql.advance, ours | {"now": now()}))
         finally:
             await self.run(sql.release_migration, ours)
-        return True
+
+    @asynccontextmanager
+    async def _claim_kept(self, ours: dict[str, Any]) -> AsyncIterator[None]:
+        """Give signs of life meanwhile: a statement may take hours on a large table."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(_SIGN_OF_LIFE_SECONDS)
+                with suppress(ServerBusy):
+                    await self.run(self.sql.connection.keep_migration, ours | {"now": now()})
+
+        task = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def _version(self) -> int:
         """0 where nothing has been migrated yet."""
@@ -231,8 +261,17 @@ class MysqlStore:
         try:
             result: _T = await attempts(self._once, once)
             return result
-        except _Again as error:
-            raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
+        except (_Again, InvalidSetting) as error:
+            if not self._is_open:
+                raise self._not_opened(error) from error.__cause__
+            logger.warning("%s cannot do this now: %s", self._url.label, error)
+            raise ServerBusy("the server's database cannot do this now; try again") from error
+
+    def _not_opened(self, error: Exception) -> SyncError:
+        """Only who starts a server is told where its database is, and what it says."""
+        if isinstance(error, InvalidSetting):
+            return InvalidSetting(f"{self._url.label} cannot be used: {error}")
+        return ServerBusy(f"{self._url.label} cannot be reached: {error}")
 
     async def _once(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
         async with self._pool.connection() as connection:
@@ -491,17 +530,22 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
     except (aiomysql.InterfaceError, OSError) as error:
         raise _Again(str(error)) from error
     except aiomysql.MySQLError as error:
-        code, text = _code(error), str(error)
+        code, text = _code(error), _text(error)
         if code in _AGAIN | _LOST:
             raise _Again(text) from error
         if code in _DENIED:
-            raise InvalidSetting(f"the database cannot be used: {text}") from error
+            raise InvalidSetting(text) from error
         if code == _PACKET_TOO_LARGE:
             raise TooLarge(
                 f"this is more than the database takes at once ({error.args[-1]}): "
                 "raise its max_allowed_packet"
             ) from error
         raise
+
+
+def _text(error: Exception) -> str:
+    """What a driver's error says, and its number."""
+    return f"{error.args[1]} ({error.args[0]})" if len(error.args) == 2 else str(error)
 
 
 def _code(error: BaseException | None) -> int:
