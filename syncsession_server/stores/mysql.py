@@ -512,7 +512,8 @@ def _tls(url: MysqlUrl) -> ssl.SSLContext | None:
         if url.tls_cert and url.tls_key:
             context.load_cert_chain(url.tls_cert, url.tls_key)
     except OSError as error:  # ssl.SSLError is one
-        raise InvalidSetting(f"a TLS file of the database URL cannot be used: {error}") from error
+        files = ", ".join(filter(None, (url.tls_ca, url.tls_cert, url.tls_key)))
+        raise InvalidSetting(f"its TLS files ({files}): {error}") from error
     if url.tls == "required":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -531,6 +532,8 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
         raise _Again(str(error)) from error
     except aiomysql.MySQLError as error:
         code, text = _code(error), _text(error)
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise InvalidSetting(text) from error
         if code in _AGAIN | _LOST:
             raise _Again(text) from error
         if code in _DENIED:
@@ -544,8 +547,9 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
 
 
 def _text(error: Exception) -> str:
-    """What a driver's error says, and its number."""
-    return f"{error.args[1]} ({error.args[0]})" if len(error.args) == 2 else str(error)
+    """What a driver's error says, its number, and what the system said of it."""
+    text = f"{error.args[1]} ({error.args[0]})" if len(error.args) == 2 else str(error)
+    return f"{text}: {error.__cause__}" if isinstance(error.__cause__, OSError) else text
 
 
 def _code(error: BaseException | None) -> int:
