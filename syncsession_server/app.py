@@ -78,15 +78,17 @@ async def current_store(settings: Settings) -> AsyncIterator[SqliteStore | Mysql
     """The store that the settings name, open, with the schema of this version.
 
     Raises:
-        OutOfDate: it has an older one, and the settings do not say to migrate it.
+        OutOfDate: it has another one, and the settings do not say to migrate it.
     """
     async with open_store(settings) as store:
-        if settings.migrate:
+        is_new = await store.is_new()
+        if settings.migrate or (is_new and not store.is_shared):
             await store.migrate()
         if not await store.is_current():
+            found = "none of the server's tables" if is_new else "the tables of an older version"
             raise OutOfDate(
-                f"the schema of {settings.database_url().label} is not the one of this version: "
-                "run syncsession-server migrate with the same --database, or run with --migrate"
+                f"{settings.database_url().label} has {found}: run syncsession-server migrate with "
+                "the same --database first, or syncsession-server run --migrate"
             )
         yield store
 

@@ -100,7 +100,7 @@ def migrate(**texts: Any) -> None:
     settings = read(texts)
     label = settings.database_url().label
     for name in asyncio.run(_migrate(settings)):
-        click.echo(f"{label}: {name}")
+        click.echo(f"{label}: ran {name}")
     click.echo(f"{label} is up to date")
 
 

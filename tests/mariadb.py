@@ -115,6 +115,13 @@ class Mariadb:
 
     def execute(self, sql: str, *values: Any) -> tuple[tuple[Any, ...], ...]:
         """The rows of a statement, run and committed by a connection of its own."""
+        with self.connect() as connection, connection.cursor() as cursor:
+            cursor.execute(sql, values or None)
+            return cursor.fetchall()
+
+    @contextmanager
+    def connect(self) -> Iterator[Any]:
+        """A connection of root's that commits each statement, unless told to begin."""
         connection = pymysql.connect(
             unix_socket=str(self.socket),
             user="root",
@@ -123,9 +130,8 @@ class Mariadb:
             connect_timeout=START_SECONDS,
             read_timeout=START_SECONDS,
         )
-        with closing(connection), connection.cursor() as cursor:
-            cursor.execute(sql, values or None)
-            return cursor.fetchall()
+        with closing(connection):
+            yield connection
 
     def install(self, *settings: str) -> None:
         """Make the data directory, in which root has no password."""

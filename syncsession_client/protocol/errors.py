@@ -288,6 +288,6 @@ class InvalidSetting(SyncError):
 
 
 class OutOfDate(SyncError):
-    """The server's database has the tables of an older version; migrate it."""
+    """The server's database has the tables of another version: migrate it, or run that one."""
 
     code = "out_of_date"

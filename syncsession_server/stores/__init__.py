@@ -134,6 +134,9 @@ class Store(Protocol):
     async def build(self, table: Table) -> None:
         """Make the application table, or give it the columns that it lacks; may be repeated."""
 
+    async def is_new(self) -> bool:
+        """Whether nothing has been migrated here yet."""
+
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""
 

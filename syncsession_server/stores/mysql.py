@@ -19,7 +19,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from itertools import count
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -55,7 +55,8 @@ _READ_SECONDS = 120  # after which a result that nobody takes is given up
 _RETRY_SECONDS = 15.0
 _LEAST_ATTEMPTS = 4  # however long each takes
 _MIGRATION_SECONDS = 600.0
-_ABANDONED_SECONDS = 300.0  # after which another process takes a migration over
+_SIGN_OF_LIFE_SECONDS = 5.0  # of a process that migrates
+_ABANDONED_SECONDS = 60.0  # without one, after which another process takes the migration over
 
 _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
@@ -89,6 +90,8 @@ _DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
 _ALREADY = frozenset({1050, 1060, 1061})  # table, column, index: there
 _PACKET_TOO_LARGE = 1153
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 
 
@@ -118,6 +121,7 @@ class MysqlStore:
         self.sql = Dialect("mysql", pyformat=True)
         self.shared_rows = shared_rows
         self.load_rows = 10  # from which LOAD DATA is faster; docs/explanation/performance.md
+        self._is_open = False
         self._url = url
         self._pool = _Pool(url, self.sql, most, max(int(silence_seconds), 1))
         # A pull writes beside what it reads, and a commit gives signs of life: one place is kept
@@ -133,6 +137,7 @@ class MysqlStore:
         self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
+        self._is_open = True
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -210,6 +215,10 @@ class MysqlStore:
                 raise _Again(str(error)) from error
             raise
 
+    async def is_new(self) -> bool:
+        """Whether nothing has been migrated here yet."""
+        return await self._version() == 0
+
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""
         return await self._version() == len(self.sql.migrations)
@@ -244,13 +253,33 @@ class MysqlStore:
         if not await self.run(sql.claim_migration, claim):
             return False
         try:
-            script = self.sql.migrations[version]
-            for name in script:
-                await self._again(methodcaller("define", getattr(script, name)))
-            await self.run(sql.advance, ours | {"now": now()})
+            async with self._claim_kept(ours):
+                script = self.sql.migrations[version]
+                for name in script:
+                    if await self.first(sql.has_claim, ours) is None:
+                        return False
+                    await self._again(methodcaller("define", getattr(script, name)))
+            return bool(await self.run(sql.advance, ours | {"now": now()}))
         finally:
             await self.run(sql.release_migration, ours)
-        return True
+
+    @asynccontextmanager
+    async def _claim_kept(self, ours: dict[str, Any]) -> AsyncIterator[None]:
+        """Give signs of life meanwhile: a statement may take hours on a large table."""
+
+        async def keep() -> None:
+            while True:
+                await asyncio.sleep(_SIGN_OF_LIFE_SECONDS)
+                with suppress(ServerBusy):
+                    await self.run(self.sql.connection.keep_migration, ours | {"now": now()})
+
+        task = asyncio.create_task(keep())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
 
     async def _version(self) -> int:
         """0 where nothing has been migrated yet."""
@@ -275,8 +304,17 @@ class MysqlStore:
         try:
             result: _T = await attempts(self._once, once)
             return result
-        except _Again as error:
-            raise ServerBusy(f"the database cannot do this now: {error}") from error.__cause__
+        except (_Again, InvalidSetting) as error:
+            if not self._is_open:
+                raise self._not_opened(error) from error.__cause__
+            logger.warning("%s cannot do this now: %s", self._url.label, error)
+            raise ServerBusy("the server's database cannot do this now; try again") from error
+
+    def _not_opened(self, error: Exception) -> SyncError:
+        """Only who starts a server is told where its database is, and what it says."""
+        if isinstance(error, InvalidSetting):
+            return InvalidSetting(f"{self._url.label} cannot be used: {error}")
+        return ServerBusy(f"{self._url.label} cannot be reached: {error}")
 
     def _is_enough(self, state: tenacity.RetryCallState) -> bool:
         """Whether to give up after an attempt that failed."""
@@ -556,7 +594,8 @@ def _tls(url: MysqlUrl) -> ssl.SSLContext | None:
         if url.tls_cert and url.tls_key:
             context.load_cert_chain(url.tls_cert, url.tls_key)
     except OSError as error:  # ssl.SSLError is one
-        raise InvalidSetting(f"a TLS file of the database URL cannot be used: {error}") from error
+        files = ", ".join(filter(None, (url.tls_ca, url.tls_cert, url.tls_key)))
+        raise InvalidSetting(f"its TLS files ({files}): {error}") from error
     if url.tls == "required":
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
@@ -574,19 +613,27 @@ async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
     except (aiomysql.InterfaceError, OSError) as error:
         raise _Lost(str(error)) from error
     except aiomysql.MySQLError as error:
-        code, text = _code(error), str(error)
+        code, text = _code(error), _text(error)
+        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
+            raise InvalidSetting(text) from error
         if code in _AGAIN:
             raise _Again(text) from error
         if code in _LOST or (code == 0 and isinstance(error, aiomysql.InternalError)):
             raise _Lost(text) from error  # without a code: the driver, of packets out of order
         if code in _DENIED:
-            raise InvalidSetting(f"the database cannot be used: {text}") from error
+            raise InvalidSetting(text) from error
         if code == _PACKET_TOO_LARGE:
             raise TooLarge(
                 f"this is more than the database takes at once ({error.args[-1]}): "
                 "raise its max_allowed_packet"
             ) from error
         raise
+
+
+def _text(error: Exception) -> str:
+    """What a driver's error says, its number, and what the system said of it."""
+    text = f"{error.args[1]} ({error.args[0]})" if len(error.args) == 2 else str(error)
+    return f"{text}: {error.__cause__}" if isinstance(error.__cause__, OSError) else text
 
 
 def _code(error: BaseException | None) -> int:

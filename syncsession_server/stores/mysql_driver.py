@@ -7,6 +7,7 @@ It reaches into aiomysql's connection, so pyproject.toml bounds the version.
 import asyncio
 import base64
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import aiomysql
@@ -16,9 +17,11 @@ from pymysql.protocol import MysqlPacket
 
 from .mysql_packets import Row, reader, take_rows
 
+_CLOSE_SECONDS = 5.0
 _PACKET = 1 << 18
 _PART = 1 << 18
 _STATEMENT = 1_000_000  # bytes of an INSERT of many rows
+_READABLE = frozenset({b"mysql_clear_password", b"mysql_old_password"})
 _ROOM = 1 << 16  # of a packet, for what stands beside a large value
 
 
@@ -31,6 +34,7 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         self.client_flag &= ~CLIENT.MULTI_STATEMENTS
         self.most_packet = 1 << 20  # of the database, @@max_allowed_packet; the least there is
         self._to_load: bytes | None = None
+        self._awaits_outcome = False
         self._result: Any
 
     async def open(self) -> None:
@@ -40,6 +44,16 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
             aiomysql.Error, OSError: there is no connection to be had.
         """
         await self._connect()
+
+    async def ensure_closed(self) -> None:
+        """Take leave of the database, if it still listens, and wait until nothing is left."""
+        writer = self._writer
+        with suppress(OSError, TimeoutError):
+            async with asyncio.timeout(_CLOSE_SECONDS):
+                await super().ensure_closed()
+                if writer is not None:
+                    await writer.wait_closed()
+        self.close()
 
     @property
     def is_usable(self) -> bool:
@@ -158,6 +172,7 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
 
     async def _read_query_result(self, unbuffered: bool = False) -> None:
         if self._to_load is None:
+            self._awaits_outcome = True
             await super()._read_query_result(unbuffered)
             return
         self._result = None
@@ -166,11 +181,36 @@ class Connection(aiomysql.Connection):  # type: ignore[misc]
         self._result = result
         self.server_status = result.server_status
 
+    async def _read_packet(self, packet_type: Any = MysqlPacket) -> Any:
+        packet = await super()._read_packet(packet_type)
+        is_outcome, self._awaits_outcome = self._awaits_outcome, False
+        if is_outcome and packet.is_load_local_packet():
+            self.close()
+            raise aiomysql.OperationalError(
+                CR.CR_MALFORMED_PACKET, "the database server asked for a file, and got none"
+            )
+        return packet
+
+    async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+        self._check_plugin(plugin_name)
+        return await super()._process_auth(plugin_name, auth_packet)
+
+    def _check_plugin(self, name: bytes) -> None:
+        """Give a password to nobody who could read it from the network."""
+        if not self._secure and name in _READABLE:
+            raise aiomysql.OperationalError(
+                CR.CR_AUTH_PLUGIN_CANNOT_LOAD,
+                "the database server wants the password in a form that others could read: "
+                "use tls=verify-full",
+            )
+
     async def _request_authentication(self) -> None:
         if self._ssl_context and not self.server_capabilities & CLIENT.SSL:
             raise aiomysql.OperationalError(
                 CR.CR_SSL_CONNECTION_ERROR, "TLS is required, and the database server offers none"
             )
+        if not self._ssl_context:
+            self._check_plugin(self._server_auth_plugin.encode())
         await super()._request_authentication()
 
 

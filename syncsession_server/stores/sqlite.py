@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import apsw
 
 from syncsession_client.protocol.batches import BATCH_BYTES, Row
-from syncsession_client.protocol.errors import NotADatabase, NotWritable, ServerBusy
+from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfDate, ServerBusy
 from syncsession_client.protocol.tables import Table
 
 from . import Dialect, Layout, Params, Transaction, Work
@@ -44,8 +44,6 @@ class SqliteStore:
         async with AsyncExitStack() as stack:
             self._writer = await stack.enter_async_context(_Lane(self.path, self.sql, writes=True))
             self._writing = asyncio.Lock()
-            if await self._version() == 0:
-                await self.migrate()
             self._readers: asyncio.LifoQueue[_Lane] = asyncio.LifoQueue()
             for _ in range(_READERS):
                 lane = await stack.enter_async_context(_Lane(self.path, self.sql, writes=False))
@@ -112,6 +110,10 @@ class SqliteStore:
 
         await self.write(work)
 
+    async def is_new(self) -> bool:
+        """Whether nothing has been migrated here yet."""
+        return await self._version() == 0
+
     async def is_current(self) -> bool:
         """Whether the bookkeeping tables are those of this version."""
         return self._checked(await self.first(self.sql.connection.read_version, {})) == len(
@@ -122,7 +124,7 @@ class SqliteStore:
         """Bring the bookkeeping tables up to this version; the names of the scripts that ran.
 
         Raises:
-            NotADatabase: a newer version has been here.
+            OutOfDate: a newer version has been here.
         """
 
         async def work(lane: Transaction) -> list[str]:
@@ -141,8 +143,8 @@ class SqliteStore:
     def _checked(self, found: tuple[Any, ...] | None) -> int:
         version = found[0] if found else 0
         if version > len(self.sql.migrations):
-            raise NotADatabase(
-                f"{self.path} was made by a newer syncsession-server; run that version"
+            raise OutOfDate(
+                f"{self.path} was migrated by a newer syncsession-server; run that version"
             )
         return int(version)
 

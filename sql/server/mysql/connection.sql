@@ -68,6 +68,19 @@ UPDATE sync_schema
    AND version = :version
    AND (worker_id IS NULL OR alive_at_utc < :cutoff);
 
+-- name: keep_migration
+-- The process that migrates is still there.
+UPDATE sync_schema
+   SET alive_at_utc = :now
+ WHERE id = 1
+   AND worker_id = :worker_id;
+
+-- name: has_claim
+SELECT s.worker_id
+  FROM sync_schema AS s
+ WHERE s.id = 1
+   AND s.worker_id = :worker_id;
+
 -- name: advance
 UPDATE sync_schema
    SET version = version + 1, alive_at_utc = :now
