@@ -200,8 +200,8 @@ class _Lane:
 
     @asynccontextmanager
     async def transaction(self, begin: str) -> AsyncIterator[None]:
-        await self.run(begin, {})
         try:
+            await self.run(begin, {})  # goes on in its thread when it is cancelled
             yield
             await self.run(self._sql.commit, {})
         except BaseException:

@@ -1,6 +1,7 @@
 """What the rules and jobs rely on, of either store: transactions, claims, streams, staging."""
 
 import asyncio
+import threading
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing
@@ -16,6 +17,7 @@ from syncsession_server.app import current_store
 from syncsession_server.settings import Settings
 from syncsession_server.stores import Store, Transaction
 from syncsession_server.stores.mysql import MysqlStore
+from syncsession_server.stores.sqlite import SqliteStore
 from syncsession_server.tenants import Caller, ago, now
 
 SECONDS = 60.0
@@ -109,6 +111,23 @@ def test_a_statement_that_is_cancelled_leaves_the_store_usable(with_store):
         assert await tenants(store) == ["acme", "b"]
 
     with_store(scenario)
+
+
+def test_a_transaction_that_is_cancelled_while_it_begins_is_not_left_open(tmp_path):
+    async def scenario():
+        async with SqliteStore(tmp_path / "server.db") as store:
+            go_on = threading.Event()
+            store._writer._thread.submit(go_on.wait)
+            task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
+            await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.sleep(0)
+            go_on.set()
+            await asyncio.wait([task])
+            await add_tenant(store, "c")
+            assert await tenants(store) == ["c"]
+
+    asyncio.run(scenario())
 
 
 def test_a_transaction_sees_what_it_has_written_and_nobody_else_does(with_store):
