@@ -172,7 +172,7 @@ def _settings_page() -> str:
         "read once, when a program starts. Where some are of no use, a command tells all of them "
         "in one message, and ends with exit code 2.",
         "## The server",
-        "Flags of `syncsession-server run`. `token create` takes `--database` too.",
+        "Flags of `syncsession-server run`. `migrate` and `token create` take `--database` too.",
         _table(("flag", "environment", "default", "allowed", "meaning"), server),
         "## The database URL",
         "`sqlite:///path` names a file: three slashes before a relative path, four before an "
