@@ -3,7 +3,7 @@
 VENV_PYTHON := .venv/bin/python
 BENCH_ARGS ?=
 
-.PHONY: help demo test check bench clean
+.PHONY: help demo test soak check bench clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z]*\): *## /make \1	/p' Makefile | expand -t 14
@@ -15,6 +15,10 @@ demo: ## run the main job on real data, and check what came out
 test: ## run the tests, against a MariaDB that it installs where there is none
 	@.ci/setup.sh mariadb
 	@$(VENV_PYTHON) -m pytest
+
+soak: ## let many devices sync at once for a minute, and restart the database under them for another
+	@.ci/setup.sh mariadb
+	@SYNCSESSION_SOAK_SECONDS=60 $(VENV_PYTHON) -m pytest -s tests/scenarios/test_under_load.py
 
 check: ## lint, check the format, the types and the generated reference
 	@.ci/setup.sh

@@ -58,6 +58,7 @@ class Committer:
         self._ended = asyncio.Condition()
         self._at_work: list[tuple[str, str]] = []
         self._left: set[tuple[str, str]] = set()  # sessions that may still be claimed by us
+        self._take_over_at = 0.0
         self.waited_until = math.inf
 
     def wake(self) -> None:
@@ -107,6 +108,13 @@ class Committer:
             async with asyncio.timeout(seconds):
                 await woken.wait()
 
+    async def _take_over(self) -> None:
+        """Queue again what others have abandoned; now and then, however full the queue is."""
+        if time.monotonic() < self._take_over_at:
+            return
+        self._take_over_at = time.monotonic() + self._poll_seconds
+        await requeue_abandoned(self._store, ago(self._worker.claim_timeout))
+
     async def _give_back(self) -> None:
         """Queue again what could not be committed, and what may have been claimed unheard."""
         for tenant_id, session_id in list(self._left):
@@ -118,9 +126,9 @@ class Committer:
 
     async def _drain(self, woken: asyncio.Event) -> None:
         """Commit until nothing is queued; from the last look on, the lane can be woken."""
-        await self._give_back()
-        await requeue_abandoned(self._store, ago(self._worker.claim_timeout))
         while True:
+            await self._give_back()
+            await self._take_over()
             woken.clear()
             self._idle.add(woken)
             queued = await self._store.first(self._store.sql.sessions.oldest_queued, {})

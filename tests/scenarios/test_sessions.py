@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -315,6 +316,42 @@ def test_a_push_waits_for_its_outcome_as_long_as_it_may_and_the_next_sync_waits_
             may_commit.set()
         assert a.push().pushed == Pushed(1, 1)
         assert statuses(world) == ["committed"]
+
+
+def test_an_abandoned_session_is_taken_over_though_the_queue_is_never_empty(
+    new_database, tmp_path, monkeypatch
+):
+    commit_session, endless = jobs.commit_session, []
+
+    async def stays_queued(store, worker, tenant_id, session_id):
+        return session_id in endless or await commit_session(store, worker, tenant_id, session_id)
+
+    monkeypatch.setattr(jobs, "commit_session", stays_queued)
+    settings = Settings(
+        database=new_database(),
+        migrate=True,
+        queue_poll_interval_seconds=0.1,
+        status_wait_seconds=0.1,
+    )
+    with serving(settings) as server:
+        world = World(server, tmp_path)
+        device = world.device("a.db", NOTE)
+        device.sync()
+        with Transport(server.url, world.token, str(uuid.uuid4())) as raw:
+            abandoned, other = begin(raw), begin(raw)
+            endless.append(other)
+            for session in (abandoned, other):
+                raw.send_batch(session, 1, note_batch(session), "zstd")
+            assert raw.commit_push(other)["status"] == "queued"
+            claimed = (
+                "UPDATE sync_session SET status = 'processing', worker_id = 'gone', "
+                "changed_at_utc = '2000', alive_at_utc = '2000' "
+                f"WHERE session_id = '{abandoned}'"
+            )
+            assert server.run(server.store.run(claimed, {})) == 1
+            deadline = time.monotonic() + SECONDS
+            while raw.push_status(abandoned)["status"] != "committed":
+                assert time.monotonic() < deadline
 
 
 @pytest.mark.parametrize(

@@ -24,14 +24,14 @@ LARGE = 30_000
 MIDDLE = f"row {LARGE // 2:06}"
 LOCK = "SELECT sync_key FROM note WHERE id = %s FOR UPDATE"
 
+CLAIM_SECONDS = 2
 SOON = 8.0
 """Seconds in which a process stops that is told to."""
 
 FLAGS = (
-    *("--claim-timeout-seconds", "2"),
+    *("--claim-timeout-seconds", str(CLAIM_SECONDS)),
     *("--queue-poll-interval-seconds", "0.2"),
     *("--cleanup-interval-seconds", "0.5"),
-    *("--status-wait-seconds", "5"),
     *("--pull-shared-table-threshold", "0"),
     *("--pull-batch-size", "200"),
 )
@@ -185,6 +185,20 @@ def test_what_a_killed_process_was_committing_it_commits_when_it_is_back(
             pushing.result(SECONDS)
     assert large.push(server=cluster.start().url).pushed.rows == LARGE
     assert cluster.commits() == 1
+    check_large(cluster)
+
+
+def test_a_commit_that_takes_long_stays_with_its_process(cluster, small, large, beside):
+    other = cluster.start()
+    assert other.url
+    alive = "SELECT timestampdiff(SECOND, changed_at_utc, alive_at_utc) FROM sync_session"
+    with cluster.held(LOCK, MIDDLE):
+        pushing = stop_in_the_middle(cluster, large, cluster.all[0], beside)
+        claimed_by = worker(cluster, 2)
+        until(lambda: cluster.value(f"{alive} WHERE number = 2") > CLAIM_SECONDS)
+    assert pushing.result(SECONDS).pushed.rows == LARGE
+    assert worker(cluster, 2) == claimed_by
+    assert other.number(COMMITTED) == 0
     check_large(cluster)
 
 

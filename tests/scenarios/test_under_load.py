@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
 
@@ -27,9 +27,6 @@ SCHEMA = (
     "CREATE TABLE item (id INTEGER PRIMARY KEY, note_id TEXT, v)",
 )
 DEVICES = 16
-SOON = 10.0
-"""Seconds in which a process stops that is told to."""
-
 HOT_ROWS, SHARED_ROWS = 4, 60
 SMALL = (
     *("--push-shared-table-threshold", "5"),
@@ -38,8 +35,11 @@ SMALL = (
 )
 """Most pushes count as large, and most pulls are spooled."""
 
-ROUNDS = int(os.environ.get("ROUNDS", "1"))
-SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "12"))
+SOON = 10.0
+"""Seconds in which a process stops that is told to."""
+
+SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "8"))
+"""How long the load lasts, at least; `make soak` has it last a minute."""
 
 
 class BusyDevice:
@@ -154,11 +154,15 @@ def test_a_database_that_restarts_and_dies_under_load_loses_nothing_that_was_ack
         busy, stop = busy_devices(cluster, tmp_path, 6), Event()
         running = [threads.submit(b.run, stop) for b in busy]
         try:
-            for end in (durable.stop, durable.kill, durable.stop) * ROUNDS:
-                everyone_has_synced(busy)
-                end()
-                durable.start()
-            everyone_has_synced(busy)
+            over_at = time.monotonic() + SOAK_SECONDS
+            while True:
+                for end in (durable.stop, durable.kill, durable.stop):
+                    everyone_has_synced(busy, running)
+                    end()
+                    durable.start()
+                if time.monotonic() > over_at:
+                    break
+            everyone_has_synced(busy, running)
         finally:
             stop.set()
         for each in running:
@@ -199,7 +203,14 @@ def test_a_server_whose_database_is_away_says_that_it_can_be_started_later(
     assert re.search(r"the database cannot do this now: .*2003.*\[server_busy\]", done.output)
 
 
-def everyone_has_synced(busy: list[BusyDevice]) -> None:
-    """Wait until each has come through twice more."""
+def everyone_has_synced(busy: list[BusyDevice], running: list[Future[None]]) -> None:
+    """Wait until each has come through once more, which began in the meantime."""
     before = [b.syncs for b in busy]
-    until(lambda: all(b.syncs > n + 1 for b, n in zip(busy, before, strict=True)))
+    until(
+        lambda: (
+            any(each.done() for each in running)
+            or all(b.syncs > n + 1 for b, n in zip(busy, before, strict=True))
+        )
+    )
+    for each in running:
+        assert not each.done(), each.result()
