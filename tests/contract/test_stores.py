@@ -115,7 +115,9 @@ def test_a_statement_that_is_cancelled_leaves_the_store_usable(with_store):
 
 def test_a_transaction_that_is_cancelled_while_it_begins_is_not_left_open(tmp_path):
     async def scenario():
-        async with SqliteStore(tmp_path / "server.db") as store:
+        settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
+        async with current_store(settings) as store:
+            assert isinstance(store, SqliteStore)
             go_on = threading.Event()
             store._writer._thread.submit(go_on.wait)
             task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
