@@ -1,10 +1,10 @@
 """What the rules and jobs rely on, of either store: transactions, claims, streams, staging."""
 
 import asyncio
-import threading
+import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import aclosing
+from contextlib import aclosing, closing
 from itertools import islice
 from typing import Any
 
@@ -118,13 +118,16 @@ def test_a_transaction_that_is_cancelled_while_it_begins_is_not_left_open(tmp_pa
         settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
         async with current_store(settings) as store:
             assert isinstance(store, SqliteStore)
-            go_on = threading.Event()
-            store._writer._thread.submit(go_on.wait)
-            task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
-            await asyncio.sleep(0.01)
-            task.cancel()
-            await asyncio.sleep(0)
-            go_on.set()
+            with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+                other.execute("BEGIN IMMEDIATE")
+                begun: list[str] = []
+                store._writer._db.exec_trace = lambda _, sql, __: begun.append(sql) or True
+                task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
+                while not begun:
+                    await asyncio.sleep(0.001)
+                task.cancel()
+                await asyncio.sleep(0)
+                other.execute("ROLLBACK")
             await asyncio.wait([task])
             await add_tenant(store, "c")
             assert await tenants(store) == ["c"]
