@@ -1,14 +1,15 @@
 """What the rules and jobs rely on, of either store: transactions, claims, streams, staging."""
 
 import asyncio
-import sqlite3
 import uuid
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import aclosing, closing
 from itertools import islice
 from typing import Any
 
+import apsw
 import pytest
+from support import SECONDS
 
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Column, Table
@@ -118,13 +119,14 @@ def test_a_transaction_that_is_cancelled_while_it_begins_is_not_left_open(tmp_pa
         settings = Settings(database=f"sqlite:///{tmp_path / 'server.db'}")
         async with current_store(settings) as store:
             assert isinstance(store, SqliteStore)
-            with closing(sqlite3.connect(store.path, isolation_level=None)) as other:
+            with closing(apsw.Connection(str(store.path))) as other:
                 other.execute("BEGIN IMMEDIATE")
                 begun: list[str] = []
                 store._writer._db.exec_trace = lambda _, sql, __: begun.append(sql) or True
                 task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
-                while not begun:
-                    await asyncio.sleep(0.001)
+                async with asyncio.timeout(SECONDS):
+                    while not begun:
+                        await asyncio.sleep(0.001)
                 task.cancel()
                 await asyncio.sleep(0)
                 other.execute("ROLLBACK")
