@@ -9,7 +9,6 @@ from typing import Any
 
 import apsw
 import pytest
-from support import SECONDS
 
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Column, Table
@@ -121,12 +120,16 @@ def test_a_transaction_that_is_cancelled_while_it_begins_is_not_left_open(tmp_pa
             assert isinstance(store, SqliteStore)
             with closing(apsw.Connection(str(store.path))) as other:
                 other.execute("BEGIN IMMEDIATE")
-                begun: list[str] = []
-                store._writer._db.exec_trace = lambda _, sql, __: begun.append(sql) or True
+                begun, loop = asyncio.Event(), asyncio.get_running_loop()
+
+                def tell(*_: object) -> bool:
+                    loop.call_soon_threadsafe(begun.set)
+                    return True
+
+                store._writer._db.exec_trace = tell
                 task = asyncio.create_task(store.write(lambda tx: add_tenant(store, "b", tx)))
                 async with asyncio.timeout(SECONDS):
-                    while not begun:
-                        await asyncio.sleep(0.001)
+                    await begun.wait()
                 task.cancel()
                 await asyncio.sleep(0)
                 other.execute("ROLLBACK")
