@@ -33,11 +33,15 @@ def measure_push(here: Place, count: int) -> Figures:
 
 
 def measure_pull(here: Place, count: int) -> Figures:
-    """Pull `count` rows into a new device; the floors read the table that the server reads."""
+    """Pull `count` rows into a new device; the floors read the table that the server reads.
+
+    The server has been asked for one such pull before, as one that serves devices has.
+    """
     device, clone = here.directory / "device.db", here.directory / "clone.db"
     cases.make_device(device, here.server, count)
     alone(cases.push, device, here.token, count)
     here.restart()
+    alone(cases.pull, here.directory / "first.db", here.server, here.token, count)
     if here.kind == "sqlite":
         found = {
             name: alone(floors.sqlite_pull, here.database, here.directory / name, count, name)
