@@ -38,7 +38,7 @@ SMALL = (
 SOON = 10.0
 """Seconds in which a process stops that is told to."""
 
-SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "8"))
+SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "5"))
 """How long the load lasts, at least; `make soak` has it last a minute."""
 
 
