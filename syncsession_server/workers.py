@@ -29,6 +29,7 @@ _STOPPING = (signal.SIGTERM, signal.SIGINT)
 _SETTLED_SECONDS = 10.0
 _SHORTEST_PAUSE, _LONGEST_PAUSE = 0.5, 30.0
 _DEATH_SECONDS = 10.0
+_LAST_SECONDS = 0.5
 
 
 def told_to_stop() -> asyncio.Event:
@@ -179,6 +180,7 @@ class _Worker:
 
     def kill(self) -> bool:
         """End it; whether it was there."""
+        self._process.join(_LAST_SECONDS)  # the end of one that stops is seen before it is gone
         is_alive = self._process.is_alive()
         if is_alive:
             self._process.kill()

@@ -86,7 +86,7 @@ _LOST = frozenset(
         *(1021, 1026, 1030, 1037, 1038, 1041, 1114, 3185),  # no room on its disk, or in its memory
     }
 )
-_DENIED = frozenset({1044, 1045, 1049, 1698, 2026, 2059, 2061})
+_DENIED = frozenset({1044, 1045, 1049, 1142, 1143, 1227, 1698, 2026, 2059, 2061})
 _ALREADY = frozenset({1050, 1060, 1061})  # table, column, index: there
 _PACKET_TOO_LARGE = 1153
 
@@ -137,6 +137,8 @@ class MysqlStore:
         self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
+        # A large push needs one: better told to who starts the server than found out then.
+        await self._again(methodcaller("run", self.sql.connection.create_probe, {}))
         self._is_open = True
         return self
 

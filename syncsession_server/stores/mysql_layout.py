@@ -14,21 +14,26 @@ import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table, folded
 
 from ..tables import column_name, table_name
 
-_TYPES: Mapping[Affinity, str] = {
+_Kind = Affinity | Literal["row_id"]
+
+_ROW_ID_BYTES = 16
+_TYPES: Mapping[_Kind, str] = {
+    "row_id": f"VARBINARY({_ROW_ID_BYTES})",
     "integer": "BIGINT",
     "real": "DOUBLE",
     "text": "LONGTEXT",
     "blob": "LONGBLOB",
     "numeric": "LONGTEXT",
 }
-_IN_ROW = {"BIGINT": 9, "DOUBLE": 9, "LONGTEXT": 42, "LONGBLOB": 42}
+_BYTES = frozenset({_TYPES["row_id"], _TYPES["blob"]})
+_IN_ROW = {"VARBINARY(16)": 18, "BIGINT": 9, "DOUBLE": 9, "LONGTEXT": 42, "LONGBLOB": 42}
 _MOST_IN_ROW = 7300
 """Bytes of a row that may have to stand in its page, which holds half of 16 KiB, ours not counted.
 
@@ -96,7 +101,7 @@ class MysqlLayout:
             "t": self.t,
             "key": tuple(name for name in selected[: len(self._key)] if name),
             "native": tuple(name for name in selected if name),
-            "bytes": frozenset(name for name in selected if name and places[name] == "LONGBLOB"),
+            "bytes": frozenset(name for name in selected if name and places[name] in _BYTES),
             "selected": (["sync_key"] if self._is_local else []) + selected,
             "is_partial": self._is_partial,
         }
@@ -126,14 +131,14 @@ class MysqlLayout:
             self._carried, self._names_here, parts[self._skipped :], strict=True
         ):
             if name in self._places:
-                native.append(_kept(column.affinity, name, values, overflow))
+                native.append(_kept(_kind(column), name, values, overflow))
             else:
                 _overflow(name, enumerate(values), overflow)
         texts = self._overflow_texts(len(rows), overflow)
         return zip(self._sync_keys(parts), *parts[:META], *native, texts, strict=True)
 
     def _decode(self, rows: list[Row]) -> Iterable[Row]:
-        numeric = [n for n, c in enumerate(self._carried, self._skipped) if c.affinity == "numeric"]
+        numeric = [n for n, c in enumerate(self._carried, self._skipped) if _kind(c) == "numeric"]
         overflow = {n: row[-1] for n, row in enumerate(rows) if row[-1] not in (None, "{}")}
         if not (numeric or overflow):
             return [row[:-1] for row in rows]
@@ -269,14 +274,20 @@ def _native(table: Table) -> Iterable[MysqlColumn]:
     """The columns that have a place of their own: as many as a row is sure to hold."""
     left = _MOST_IN_ROW
     for column in table.columns:
-        kind = _TYPES[column.affinity]
-        left -= _IN_ROW[kind]
+        place = _TYPES[_kind(column)]
+        left -= _IN_ROW[place]
         if left < 0:
             return
-        yield MysqlColumn(column_here(column.name), kind)
+        yield MysqlColumn(column_here(column.name), place)
 
 
-_CLASSES: Mapping[Affinity, set[type]] = {
+def _kind(column: Column) -> _Kind:
+    """What a column holds here: one that references a table with local keys, its `row_id`."""
+    return "row_id" if column.row_id_of is not None else column.affinity
+
+
+_CLASSES: Mapping[_Kind, set[type]] = {
+    "row_id": {bytes},
     "integer": {int},
     "real": {float},
     "text": {str},
@@ -286,15 +297,15 @@ _CLASSES: Mapping[Affinity, set[type]] = {
 
 
 def _kept(
-    affinity: Affinity, name: str, values: Sequence[Any], overflow: dict[int, dict[str, Any]]
+    kind: _Kind, name: str, values: Sequence[Any], overflow: dict[int, dict[str, Any]]
 ) -> Sequence[Any]:
     """The values as the column takes them, NULL for others, which go to `overflow`."""
-    if not _all_fit(affinity, values):
-        fitting = [value is None or _fits(affinity, value) for value in values]
+    if not _all_fit(kind, values):
+        fitting = [value is None or _fits(kind, value) for value in values]
         others = ((n, values[n]) for n, fits in enumerate(fitting) if not fits)
         _overflow(name, others, overflow)
         values = [value if fits else None for value, fits in zip(values, fitting, strict=True)]
-    return values if affinity != "numeric" else _texts(values)
+    return values if kind != "numeric" else _texts(values)
 
 
 def _overflow(
@@ -306,25 +317,27 @@ def _overflow(
             overflow.setdefault(position, {})[name] = _exact(value)
 
 
-def _all_fit(affinity: Affinity, values: Sequence[Any]) -> bool:
+def _all_fit(kind: _Kind, values: Sequence[Any]) -> bool:
     """Whether `_fits` is true of every value but NULL; fast, by a look at the whole column."""
-    kinds = set(map(type, values)) - {type(None)}
-    if not kinds <= _CLASSES[affinity]:
+    classes = set(map(type, values)) - {type(None)}
+    if not classes <= _CLASSES[kind]:
         return False
-    if affinity == "real" and 0.0 in values:
-        return all(value is None or _fits(affinity, value) for value in values)
-    return float not in kinds or all(v is None or math.isfinite(v) for v in values)
+    if kind == "row_id" or (kind == "real" and 0.0 in values):
+        return all(value is None or _fits(kind, value) for value in values)
+    return float not in classes or all(v is None or math.isfinite(v) for v in values)
 
 
-def _fits(affinity: Affinity, value: Any) -> bool:
+def _fits(kind: _Kind, value: Any) -> bool:
     """Whether the column gives the value back as it is. MariaDB makes 0.0 of -0.0."""
-    if affinity == "numeric" and isinstance(value, str):
+    if kind == "numeric" and isinstance(value, str):
         return not _NUMBER.fullmatch(value)
-    if type(value) not in _CLASSES[affinity]:
+    if type(value) not in _CLASSES[kind]:
         return False
+    if isinstance(value, bytes):
+        return kind == "blob" or len(value) <= _ROW_ID_BYTES
     if not isinstance(value, float):
         return True
-    return math.isfinite(value) and (affinity == "numeric" or repr(value) != "-0.0")
+    return math.isfinite(value) and (kind == "numeric" or repr(value) != "-0.0")
 
 
 def _texts(values: Sequence[Any]) -> list[str | None]:

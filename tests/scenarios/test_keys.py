@@ -9,6 +9,7 @@ from syncsession_client.protocol.errors import (
     SchemaContradiction,
     Unsyncable,
 )
+from syncsession_server.stores.mysql import MysqlStore
 
 ORDER = "CREATE TABLE orders (id INTEGER PRIMARY KEY, customer TEXT)"
 LINE = (
@@ -399,3 +400,19 @@ def test_a_reference_that_is_named_too_late_is_refused(world):
     a = world.device("a.db", *UNDECLARED)
     with pytest.raises(AlreadyInitialized, match=r"set up without --ref thing\.box_id=box"):
         a.init(references=(("thing", "box_id", "box"),))
+
+
+def test_references_can_be_joined_on_the_server(world):
+    a = world.device("a.db", *SHOP)
+    a.execute(
+        "INSERT INTO buyer VALUES (5, 'Eve')",
+        "INSERT INTO bill VALUES (1, 5)",
+        "INSERT INTO wish VALUES (5, 'tea')",
+    )
+    a.sync()
+    key = "sync_key" if isinstance(world.server.store, MysqlStore) else "row_id"
+    sql = (
+        f"SELECT c.name, w.item FROM buyer AS c JOIN bill AS b ON b.buyer_id = c.{key} "
+        f"JOIN wish AS w ON w.buyer_id = c.{key} WHERE c.tenant_id = :tenant"
+    )
+    assert world.server.rows(sql, tenant=world.tenant) == [("Eve", "tea")]

@@ -119,10 +119,15 @@ def tables(draw: st.DrawFn) -> tuple[Table, Table]:
     return table, draw(st.sampled_from([table, as_others_have_it(table)]))
 
 
+def respelt_name(name: str) -> str:
+    """The name with its ASCII letters in the other case: for SQLite it is the same."""
+    return "".join(c.swapcase() if c.isascii() else c for c in name)
+
+
 def as_others_have_it(table: Table) -> Table:
     others = [Column(f"other{n}", "text") for n in range(3)]
-    respelt = [Column(c.name.swapcase(), c.affinity, c.collation) for c in table.columns]
-    return Table("T", table.key_kind, tuple(n.swapcase() for n in table.key), (*others, *respelt))
+    respelt = [Column(respelt_name(c.name), c.affinity, c.collation) for c in table.columns]
+    return Table("T", table.key_kind, tuple(map(respelt_name, table.key)), (*others, *respelt))
 
 
 @st.composite

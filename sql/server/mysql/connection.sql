@@ -20,6 +20,10 @@ SET SESSION innodb_lock_wait_timeout = :lock_seconds, lock_wait_timeout = :lock_
 -- Returns (version, whether LOAD DATA LOCAL is allowed, the most bytes of a statement).
 SELECT @@version, @@local_infile, @@max_allowed_packet;
 
+-- name: create_probe
+-- Whether the user may make temporary tables. It ends with its connection, or with the next probe.
+CREATE TEMPORARY TABLE IF NOT EXISTS sync_probe (id TINYINT) ENGINE = InnoDB;
+
 -- name: begin_write
 START TRANSACTION;
 
