@@ -201,7 +201,7 @@ class _Lane:
     @asynccontextmanager
     async def transaction(self, begin: str) -> AsyncIterator[None]:
         try:
-            await self.run(begin, {})  # goes on in its thread when it is cancelled
+            await self.run(begin, {})  # inside: where it is cancelled, the thread still does it
             yield
             await self.run(self._sql.commit, {})
         except BaseException:
@@ -210,9 +210,7 @@ class _Lane:
 
     async def be_durable(self, durable: bool) -> None:
         if durable != self._durable:
-            sql = self._sql.synchronous_full if durable else self._sql.synchronous_normal
-            await self.run(sql, {})
-            self._durable = durable
+            await self._call(lambda: self._be_durable(durable))
 
     async def run(self, sql: str, params: Params) -> int:
         return await self._call(lambda: self._run(sql, params))
@@ -272,6 +270,11 @@ class _Lane:
     def _run(self, sql: str, params: Params) -> int:
         self._db.execute(sql, params)
         return self._db.changes()
+
+    def _be_durable(self, durable: bool) -> None:
+        sql = self._sql.synchronous_full if durable else self._sql.synchronous_normal
+        self._db.execute(sql)
+        self._durable = durable
 
     def _rollback(self) -> None:
         if self._db.in_transaction:

@@ -238,6 +238,26 @@ def test_a_host_without_an_address_is_told_with_the_reason(impatient):
     assert "mysql://u@nowhere.invalid:3306/rows cannot be reached" in told
 
 
+def test_a_server_that_is_locked_out_later_asks_devices_to_try_again(place, caplog):
+    """The log alone tells where the database is, and what is wrong."""
+    place.admit("leaving", PASSWORD)
+
+    async def work() -> None:
+        async with MysqlStore(parse(place.url("leaving", PASSWORD))) as store:
+
+            async def ask_beside(_: Any) -> None:
+                with pytest.raises(ServerBusy, match="cannot do this now; try again"):
+                    await store.first(ENCRYPTED, {})
+
+            place.admit("leaving", PASSWORD + "x")
+            await store.write(ask_beside)
+
+    asyncio.run(work())
+    assert "mysql://leaving@127.0.0.1" in caplog.text
+    assert "Access denied" in caplog.text
+    assert PASSWORD not in caplog.text
+
+
 def run(*command: str, database: str) -> subprocess.CompletedProcess[str]:
     done = subprocess.run(
         [sys.executable, "-m", "syncsession_server", *command, "--database", database],
