@@ -15,6 +15,8 @@ from .staging import staging
 Figures = dict[str, float]
 
 _TIMES = 50  # of what is over in milliseconds
+_ORIGINAL = {"push": 1_100.0, "pull": 1_400.0}
+"""Rows a second that the original publishes of itself, with MySQL on the same machine."""
 
 
 def measure_push(here: Place, count: int) -> Figures:
@@ -29,7 +31,7 @@ def measure_push(here: Place, count: int) -> Figures:
     else:
         found = {"": alone(floors.mariadb_push, device, here.database, count)}
     seconds, peak = alone(cases.push, device, here.token, count)
-    return compared(seconds, found, count) | memory(here, peak)
+    return compared("push", seconds, found, count) | memory(here, peak)
 
 
 def measure_pull(here: Place, count: int) -> Figures:
@@ -50,7 +52,7 @@ def measure_pull(here: Place, count: int) -> Figures:
     else:
         found = {"": alone(floors.mariadb_pull, here.database, here.directory / "floor", count)}
     seconds, peak = alone(cases.pull, clone, here.server, here.token, count)
-    return compared(seconds, found, count) | memory(here, peak)
+    return compared("pull", seconds, found, count) | memory(here, peak)
 
 
 def measure_idle(here: Place, count: int) -> Figures:
@@ -109,7 +111,9 @@ def memory(here: Place, device_peak: float) -> Figures:
     return {"device_peak_mb": device_peak, "server_peak_mb": here.server_peak_mb()}
 
 
-def compared(seconds: float, found: dict[str, tuple[float, float]], count: int) -> Figures:
+def compared(
+    case: str, seconds: float, found: dict[str, tuple[float, float]], count: int
+) -> Figures:
     """The figures of a case beside its floors.
 
     Of SQLite there are two, a commit for each batch, and one for all: a push must survive a kill
@@ -119,7 +123,10 @@ def compared(seconds: float, found: dict[str, tuple[float, float]], count: int) 
     for name, (floor, _) in found.items():
         end = f"_{name}" if name else ""
         figures |= {f"floor_seconds{end}": floor, f"ratio{end}": seconds / floor}
-    return figures | {"rows_per_second": count / seconds}
+    return figures | {
+        "rows_per_second": count / seconds,
+        "original_rows_per_second": _ORIGINAL[case],
+    }
 
 
 CASES: dict[str, Callable[[Place, int], Figures]] = {
