@@ -139,6 +139,7 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
 
     kept, spool, settled = await with_tables(store, lambda: store.read(work))
     if kept is not None:
+        await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
         return kept
     answer = {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
     if not spool.is_kept:

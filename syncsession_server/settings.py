@@ -78,12 +78,12 @@ class Settings:
         "How long a request for a session's outcome waits for it.", 20.0, validate.Range(0, 3600)
     )
     push_shared_table_threshold: int = setting(
-        "A push of more rows than this is staged in a table of its own.",
+        "A push of more rows than this of one table stages them in a table of their own (MySQL).",
         10_000,
         validate.Range(0, 1_000_000_000),
     )
     pull_shared_table_threshold: int = setting(
-        "A pull of more rows than this is spooled before it is served.",
+        "A pull of more rows than this is spooled; a smaller one is in the answer.",
         10_000,
         validate.Range(0, 1_000_000_000),
     )

@@ -208,17 +208,19 @@ def test_a_pull_that_nobody_reads_is_forgotten_and_one_that_is_read_is_kept(serv
     session = begin(raw, batches=1)
     raw.send_batch(session, 1, batch("a"), "zstd")
     raw.commit_push(session)
-    read, unread = str(uuid.uuid4()), str(uuid.uuid4())
+    read, asked, unread = (str(uuid.uuid4()) for _ in range(3))
     text = b'{"processed": [{"tables": ["life"], "sessions": []}]}'
-    for pull_id in (read, unread):
+    for pull_id in (read, asked, unread):
         raw.begin_pull(pull_id, text)
     age(server)
     raw.get_batch(read, 1)
+    raw.begin_pull(asked, text)
     clean_up(server)
     raw.get_batch(read, 1)
+    raw.get_batch(asked, 1)
     with pytest.raises(UnknownPull):
         raw.get_batch(unread, 1)
-    assert count(server, "sync_pull_batch") == 1
+    assert count(server, "sync_pull_batch") == 2
 
 
 def test_a_spool_that_never_became_a_pull_is_removed_once_it_is_old(server, raw):
