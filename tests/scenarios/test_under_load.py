@@ -197,6 +197,7 @@ def test_a_server_whose_database_is_away_says_that_it_can_be_started_later(
     mariadb, tmp_path, monkeypatch
 ):
     monkeypatch.setattr(mysql, "_RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(cli.logs, "configure", lambda *_: None)  # it is for the whole process
     url = f"mysql://root@localhost/away?unix_socket={tmp_path / 'nobody'}"
     done = CliRunner().invoke(cli.main, ["run", "--port", "0", "--database", url])
     assert (done.exit_code, done.output.count("\n")) == (TRY_LATER, 1)
