@@ -118,7 +118,7 @@ def test_who_loses_a_deadlock_is_done_again(cluster, raw, caplog, what):
             cluster.wait_for_a_lock(waits)
             cursor.execute(wants)
         under_way.result(SECONDS)
-    assert "(1213, 'Deadlock" in caplog.text
+    assert "(1213)" in caplog.text
     assert cluster.rows("SELECT id, body FROM note") == (("a", "new"), ("b", "new"))
 
 
@@ -159,7 +159,7 @@ def test_who_waits_for_a_lock_too_long_is_done_again(cluster, raw, caplog, what)
         with cluster.connection() as other, other.cursor() as cursor:
             cursor.execute(holds.format(id=session.id))
             under_way = beside.submit(step, session)
-            until(lambda: "(1205, 'Lock wait timeout" in caplog.text)
+            until(lambda: "(1205)" in caplog.text)
         under_way.result(SECONDS)
     assert cluster.rows("SELECT id, body FROM note") == (("a", "new"), ("b", "new"))
     statuses: Any = cluster.rows("SELECT number, status FROM sync_session ORDER BY number")
