@@ -201,7 +201,7 @@ def test_a_server_whose_database_is_away_says_that_it_can_be_started_later(
     url = f"mysql://root@localhost/away?unix_socket={tmp_path / 'nobody'}"
     done = CliRunner().invoke(cli.main, ["run", "--port", "0", "--database", url])
     assert (done.exit_code, done.output.count("\n")) == (TRY_LATER, 1)
-    assert re.search(r"the database cannot do this now: .*2003.*\[server_busy\]", done.output)
+    assert re.search(r"cannot be reached: .*2003.*\[server_busy\]", done.output)
 
 
 def everyone_has_synced(busy: list[BusyDevice], running: list[Future[None]]) -> None:
