@@ -1,5 +1,6 @@
 """A real server and a real MariaDB for all tests; each has a tenant or a database of its own."""
 
+import logging
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,13 @@ from mariadb import Mariadb, private_mariadb
 from support import Server, World, serving
 
 from syncsession_server.settings import Settings
+
+
+@pytest.fixture(autouse=True)
+def warnings_are_not_logged() -> Iterator[None]:
+    """A command that runs in this process sends warnings to its log, and would leave it so."""
+    yield
+    logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session", params=["sqlite", "mariadb"])

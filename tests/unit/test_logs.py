@@ -107,6 +107,7 @@ def test_everything_that_the_process_says_goes_through_it(monkeypatch, log_forma
     root, stream = logging.getLogger(), io.StringIO()
     before, level = root.handlers[:], root.level
     monkeypatch.setattr("sys.stderr", stream)
+    logging.captureWarnings(False)
     try:
         logs.configure("warning", log_format)
         logging.getLogger("aiohttp.server").warning("of a library")
