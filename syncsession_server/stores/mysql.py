@@ -6,8 +6,6 @@ lost connections are met by doing the transaction again.
 
 import asyncio
 import logging
-import math
-import ssl
 import time
 import uuid
 from collections.abc import (
@@ -33,7 +31,6 @@ from syncsession_client.protocol.errors import (
     OutOfDate,
     ServerBusy,
     SyncError,
-    TooLarge,
 )
 from syncsession_client.protocol.tables import Table
 
@@ -42,16 +39,10 @@ from ..tenants import ago, now
 from . import Dialect, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
+from .mysql_pool import ALREADY, Again, Lost, Pool, bounded, error_code
 
 logger = logging.getLogger(__name__)
 
-_CONNECT_SECONDS = 10.0
-_ACQUIRE_SECONDS = 30.0
-_PING_SECONDS = 3.0
-_CLOSE_SECONDS = 1.0
-_STATEMENT_SECONDS = 1800.0
-_LOCK_SECONDS = 10  # after which a statement that waits for a lock is given up
-_READ_SECONDS = 120  # after which a result that nobody takes is given up
 _RETRY_SECONDS = 15.0
 _LEAST_ATTEMPTS = 4  # however long each takes
 _MIGRATION_SECONDS = 600.0
@@ -62,35 +53,6 @@ _PAGE_ROWS = 4000
 _PAGE_BYTES = 4 << 20
 _LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
-
-_AGAIN = frozenset(
-    {
-        1062,  # another has added the same meanwhile, and is seen the next time
-        1020,  # the row has changed since it was read (innodb_snapshot_isolation)
-        1205,  # lock wait timeout
-        1213,  # deadlock; in a cluster, a conflict with another node
-        1412,  # the table has changed since the snapshot
-        *(1317, 1969, 3024),  # somebody, or a time limit, has ended the statement
-        *(1180, 1206, 1637),  # the commit failed; too many locks, or transactions, at a time
-    }
-)
-_LOST = frozenset(
-    {
-        *(1040, 1203, 1226),  # too many connections
-        *(1053, 1077, 1078, 1079, 1080),  # shutting down
-        *(1152, 1158, 1159, 1160, 1161, 1184, 1927, 3169, 4031),  # the connection was cut
-        *(1129, 1135),  # no more connections from here, or no thread for one
-        *(1047, 3100),  # a cluster's node that is not ready
-        *(2002, 2003, 2006, 2013, 2014, 2055),  # no connection, or no more
-        *(1290, 1836),  # read-only, as while another server takes over
-        *(1021, 1026, 1030, 1037, 1038, 1041, 1114, 3185),  # no room on its disk, or in its memory
-    }
-)
-_DENIED = frozenset({1044, 1045, 1049, 1142, 1143, 1227, 1698, 2026, 2059, 2061})
-_ALREADY = frozenset({1050, 1060, 1061})  # table, column, index: there
-_PACKET_TOO_LARGE = 1153
-
-logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -123,7 +85,7 @@ class MysqlStore:
         self.load_rows = 10  # from which LOAD DATA is faster; docs/explanation/performance.md
         self._is_open = False
         self._url = url
-        self._pool = _Pool(url, self.sql, most, max(int(silence_seconds), 1))
+        self._pool = Pool(url, self.sql, most, max(int(silence_seconds), 1))
         # A pull writes beside what it reads, and a commit gives signs of life: one place is kept
         # free of transactions that last, or they would wait for each other.
         self._lasting = asyncio.Semaphore(most - 1)
@@ -213,8 +175,8 @@ class MysqlStore:
         try:
             await connection.run(self.sql.build.add_columns(name=name, columns=missing), {})
         except aiomysql.MySQLError as error:
-            if _code(error) in _ALREADY:
-                raise _Again(str(error)) from error
+            if error_code(error) in ALREADY:
+                raise Again(str(error)) from error
             raise
 
     async def is_new(self) -> bool:
@@ -297,7 +259,7 @@ class MysqlStore:
     async def _again(self, once: Callable[["_Session"], Awaitable[_T]]) -> _T:
         """What `once` makes of a connection; done again where the database asks for that."""
         attempts = tenacity.AsyncRetrying(
-            retry=tenacity.retry_if_exception_type(_Again),
+            retry=tenacity.retry_if_exception_type(Again),
             stop=self._is_enough,
             wait=tenacity.wait_random_exponential(multiplier=0.02, max=1.0),
             before_sleep=_tell_attempt,
@@ -306,7 +268,7 @@ class MysqlStore:
         try:
             result: _T = await attempts(self._once, once)
             return result
-        except (_Again, InvalidSetting) as error:
+        except (Again, InvalidSetting) as error:
             if not self._is_open:
                 raise self._not_opened(error) from error.__cause__
             logger.warning("%s cannot do this now: %s", self._url.label, error)
@@ -320,7 +282,7 @@ class MysqlStore:
 
     def _is_enough(self, state: tenacity.RetryCallState) -> bool:
         """Whether to give up after an attempt that failed."""
-        if self._is_hurried and state.outcome and isinstance(state.outcome.exception(), _Lost):
+        if self._is_hurried and state.outcome and isinstance(state.outcome.exception(), Lost):
             return True
         seconds = state.seconds_since_start or 0.0
         return seconds >= _RETRY_SECONDS and state.attempt_number >= _LEAST_ATTEMPTS
@@ -329,7 +291,7 @@ class MysqlStore:
         try:
             async with self._pool.connection() as connection:
                 return await once(_Session(connection, self))
-        except _Lost:
+        except Lost:
             self._pool.doubt()
             raise
 
@@ -337,14 +299,6 @@ class MysqlStore:
 def _tell_attempt(state: tenacity.RetryCallState) -> None:
     error = state.outcome.exception() if state.outcome else None
     logger.debug("attempt %d failed, another follows: %s", state.attempt_number, error)
-
-
-class _Again(Exception):
-    """The same may succeed the next time."""
-
-
-class _Lost(_Again):
-    """There is no connection, or no more."""
 
 
 class _Session:
@@ -367,11 +321,11 @@ class _Session:
             raise
 
     async def run(self, sql: str, params: Params) -> int:
-        async with _bounded():
+        async with bounded():
             return int((await self._connection.execute(sql, params)).rowcount)
 
     async def run_many(self, sql: str, rows: Iterable[Sequence[Any] | Params]) -> None:
-        async with _bounded():
+        async with bounded():
             await self._connection.execute_many(sql, rows)
 
     async def first(self, sql: str, params: Params) -> tuple[Any, ...] | None:
@@ -379,14 +333,14 @@ class _Session:
         return rows[0] if rows else None
 
     async def all(self, sql: str, params: Params) -> list[tuple[Any, ...]]:
-        async with _bounded():
+        async with bounded():
             cursor = await self._connection.execute(sql, params)
             return list(await cursor.fetchall())
 
     async def stream(
         self, sql: str, params: Params, take: Callable[[Iterator[tuple[Any, ...]]], _T | None]
     ) -> AsyncIterator[_T]:
-        async with _bounded():
+        async with bounded():
             await self._connection.begin_rows(sql, params)
         while page := await self._next_rows():
             rows = iter(page)
@@ -396,7 +350,7 @@ class _Session:
                 await self._skip_rows()
 
     async def _next_rows(self) -> list[tuple[Any, ...]]:
-        async with _bounded():
+        async with bounded():
             return await self._connection.next_rows(_PAGE_ROWS, _PAGE_BYTES)
 
     async def _skip_rows(self) -> None:
@@ -413,7 +367,7 @@ class _Session:
         try:
             await self.run(sql, {})
         except aiomysql.MySQLError as error:
-            if _code(error) not in _ALREADY:
+            if error_code(error) not in ALREADY:
                 raise
 
 
@@ -468,7 +422,7 @@ class _Staged:
         for start in range(0, len(rows), _LOADED_TOGETHER):
             part = rows[start : start + _LOADED_TOGETHER]
             lines = await asyncio.to_thread(as_lines, part)
-            async with _bounded():
+            async with bounded():
                 loaded, warnings = await self._connection.load(sql, lines)
             if warnings or loaded != len(part):
                 raise SyncError(
@@ -479,166 +433,3 @@ class _Staged:
 def _size(rows: list[Row]) -> int:
     """The bytes of texts and blobs, about."""
     return sum(len(value) for row in rows for value in row if isinstance(value, str | bytes))
-
-
-class _Pool:
-    """The connections of one process: at most `most`, opened as they are needed."""
-
-    def __init__(self, url: MysqlUrl, sql: Dialect, most: int, silence_seconds: int) -> None:
-        self._url, self._sql, self._most = url, sql.connection, most
-        self._silence_seconds = silence_seconds
-        self._free: list[tuple[Connection, float]] = []
-        self._places = asyncio.Semaphore(most)
-        self._is_closed = False
-
-    @asynccontextmanager
-    async def connection(self) -> AsyncIterator[Connection]:
-        """A connection that nobody else uses meanwhile."""
-        try:
-            async with asyncio.timeout(_ACQUIRE_SECONDS):
-                await self._places.acquire()
-        except TimeoutError:
-            raise ServerBusy(
-                f"all {self._most} connections to the database are busy; try again"
-            ) from None
-        try:
-            connection = await self._take()
-            try:
-                yield connection
-            finally:
-                self._put(connection)
-        finally:
-            self._places.release()
-
-    def doubt(self) -> None:
-        """Ask every free connection whether it is still there before it is used."""
-        self._free = [(connection, -math.inf) for connection, _ in self._free]
-
-    async def close(self) -> None:
-        """Close what is not in use now, and what is when it comes back."""
-        self._is_closed = True
-        while self._free:
-            connection, _ = self._free.pop()
-            try:
-                async with _bounded(_CLOSE_SECONDS):
-                    await connection.ensure_closed()
-            except _Again:
-                connection.close()  # the database was gone before
-
-    async def _take(self) -> Connection:
-        while self._free:
-            connection, since = self._free.pop()
-            if await self._is_there(connection, since):
-                return connection
-            connection.close()
-        return await self._open()
-
-    async def _is_there(self, connection: Connection, since: float) -> bool:
-        if not connection.is_idle:
-            return False
-        if time.monotonic() - since < self._silence_seconds / 3:
-            return True
-        try:
-            async with _bounded(_PING_SECONDS):
-                await connection.ping(reconnect=False)
-        except _Again:
-            return False
-        return True
-
-    def _put(self, connection: Connection) -> None:
-        """Keep it, unless something of its last use may still be under way."""
-        if connection.is_idle and not self._is_closed:
-            self._free.append((connection, time.monotonic()))
-        else:
-            connection.close()
-
-    async def _open(self) -> Connection:
-        url = self._url
-        connection = Connection(
-            host=url.host,
-            port=url.port,
-            unix_socket=url.unix_socket,
-            user=url.user,
-            password=url.password.encode().decode("latin1"),  # the driver sends it as Latin-1
-            db=url.name,
-            autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
-            ssl=await asyncio.to_thread(_tls, url),
-        )
-        patience = {
-            "lock_seconds": _LOCK_SECONDS,
-            "read_seconds": _READ_SECONDS,
-            "silence_seconds": self._silence_seconds,
-        }
-        try:
-            async with _bounded(_CONNECT_SECONDS):
-                await connection.open()
-                for sql in (self._sql.mode, self._sql.isolation, self._sql.patience):
-                    await connection.execute(sql, patience)
-                cursor = await connection.execute(self._sql.abilities, {})
-                _, _, connection.most_packet = await cursor.fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-
-def _tls(url: MysqlUrl) -> ssl.SSLContext | None:
-    """The TLS of the connections, by the URL.
-
-    Raises:
-        InvalidSetting: a file that it names cannot be used.
-    """
-    if url.tls == "off":
-        return None
-    try:
-        context = ssl.create_default_context(cafile=url.tls_ca)
-        if url.tls_cert and url.tls_key:
-            context.load_cert_chain(url.tls_cert, url.tls_key)
-    except OSError as error:  # ssl.SSLError is one
-        files = ", ".join(filter(None, (url.tls_ca, url.tls_cert, url.tls_key)))
-        raise InvalidSetting(f"its TLS files ({files}): {error}") from error
-    if url.tls == "required":
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-@asynccontextmanager
-async def _bounded(seconds: float = _STATEMENT_SECONDS) -> AsyncIterator[None]:
-    """A deadline, and the driver's errors as what they mean here."""
-    try:
-        async with asyncio.timeout(seconds):
-            yield
-    except TimeoutError as error:
-        raise _Lost(f"no answer within {seconds:.0f} s") from error
-    except (aiomysql.InterfaceError, OSError) as error:
-        raise _Lost(str(error)) from error
-    except aiomysql.MySQLError as error:
-        code, text = _code(error), _text(error)
-        if isinstance(error.__cause__, ssl.SSLCertVerificationError):
-            raise InvalidSetting(text) from error
-        if code in _AGAIN:
-            raise _Again(text) from error
-        if code in _LOST or (code == 0 and isinstance(error, aiomysql.InternalError)):
-            raise _Lost(text) from error  # without a code: the driver, of packets out of order
-        if code in _DENIED:
-            raise InvalidSetting(text) from error
-        if code == _PACKET_TOO_LARGE:
-            raise TooLarge(
-                f"this is more than the database takes at once ({error.args[-1]}): "
-                "raise its max_allowed_packet"
-            ) from error
-        raise
-
-
-def _text(error: Exception) -> str:
-    """What a driver's error says, its number, and what the system said of it."""
-    text = f"{error.args[1]} ({error.args[0]})" if len(error.args) == 2 else str(error)
-    return f"{text}: {error.__cause__}" if isinstance(error.__cause__, OSError) else text
-
-
-def _code(error: BaseException | None) -> int:
-    """The number of a driver's error, or 0."""
-    arguments = getattr(error, "args", ())
-    return arguments[0] if arguments and isinstance(arguments[0], int) else 0

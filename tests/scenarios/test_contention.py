@@ -21,7 +21,7 @@ from syncsession_client.protocol.tables import to_json
 from syncsession_client.store import DeviceStore
 from syncsession_client.transport import Transport
 from syncsession_server.settings import Settings
-from syncsession_server.stores import mysql
+from syncsession_server.stores import mysql, mysql_pool
 
 NOTE = "CREATE TABLE note (id TEXT PRIMARY KEY, body TEXT)"
 WEIGHT = "INSERT INTO ballast (id) SELECT seq FROM seq_1_to_5000"
@@ -36,7 +36,7 @@ def cluster(mariadb: Mariadb, tmp_path: Path) -> Servers:
 @pytest.fixture
 def world(cluster: Servers, tmp_path: Path, monkeypatch, caplog) -> Iterator[World]:
     """Its server soon gives up waiting for a lock, and tells when it tries something again."""
-    monkeypatch.setattr(mysql, "_LOCK_SECONDS", 1)
+    monkeypatch.setattr(mysql_pool, "_LOCK_SECONDS", 1)
     caplog.set_level(logging.DEBUG, mysql.__name__)
     with serving(Settings(database=cluster.database, migrate=True)) as server:
         yield World(server, tmp_path)
