@@ -141,7 +141,7 @@ class Pool:
             password=url.password.encode().decode("latin1"),  # the driver sends it as Latin-1
             db=url.name,
             autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
+            connect_timeout=None,  # its `wait_for` could swallow a cancellation
             ssl=await asyncio.to_thread(_tls, url),
         )
         patience = {

@@ -1,8 +1,9 @@
 """The connections of the MySQL store: none is lost, none is kept that is not fit for use."""
 
 import asyncio
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from typing import Any
 
 import pytest
@@ -10,7 +11,9 @@ from mariadb import Mariadb
 from support import SECONDS
 
 from syncsession_server.databases import MysqlUrl, parse
+from syncsession_server.stores import Dialect
 from syncsession_server.stores.mysql import MysqlStore
+from syncsession_server.stores.mysql_pool import Pool
 
 PLACES = 2
 INSERT = "INSERT INTO sheep (id) VALUES (%(id)s)"
@@ -231,6 +234,25 @@ def test_a_connection_is_not_leaked_whenever_its_opening_is_cancelled(url, steps
             await check_as_new(store)
 
     asyncio.run(work())
+
+
+@pytest.mark.parametrize("steps", range(30))
+def test_who_is_cancelled_while_connecting_hears_of_it_though_the_database_is_away(steps, tmp_path):
+    with closing(socket.socket(socket.AF_UNIX)) as gone:
+        gone.bind(str(tmp_path / "socket"))
+    away = parse(f"mysql://root@localhost/away?unix_socket={tmp_path / 'socket'}")
+    assert isinstance(away, MysqlUrl)
+
+    async def cancel() -> None:
+        pool = Pool(away, Dialect("mysql", pyformat=True), PLACES, 30)
+        task = asyncio.create_task(pool.connection().__aenter__())
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        was_cancelled = task.cancel()
+        await asyncio.wait([task])
+        assert task.cancelled() or (not was_cancelled and task.exception())
+
+    asyncio.run(cancel())
 
 
 def test_work_that_fails_is_rolled_back_and_its_connection_used_again(run):
