@@ -4,7 +4,7 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -13,7 +13,7 @@ from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 
-from . import sessions
+from . import sessions, signs_of_life
 from .registry import find_layout, with_tables
 from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
@@ -43,8 +43,12 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
     session = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": worker.id}
     if not await store.run(store.sql.sessions.to_processing, session | {"now": now()}):
         return False
+
+    async def sign() -> None:
+        await store.run(store.sql.sessions.keep_claim, session | {"now": now()})
+
     try:
-        async with _claim_kept(store, session, worker.claim_timeout / 3):
+        async with signs_of_life.given(sign, worker.claim_timeout / 3):
             await with_tables(
                 store,
                 lambda: store.write(lambda tx: _apply(store, tx, session), is_long=True),
@@ -64,25 +68,6 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
 
 class _ClaimLost(Exception):
     """Another process took the session for abandoned."""
-
-
-@asynccontextmanager
-async def _claim_kept(store: Store, session: dict[str, Any], seconds: float) -> AsyncIterator[None]:
-    """Give a sign of life now and then, so that nobody takes the session for abandoned."""
-
-    async def keep() -> None:
-        while True:
-            await asyncio.sleep(seconds)
-            with suppress(TryLater):  # who cannot reach the database cannot commit either
-                await store.run(store.sql.sessions.keep_claim, session | {"now": now()})
-
-    task = asyncio.create_task(keep())
-    try:
-        yield
-    finally:
-        task.cancel()
-        # Not `await task`: who is cancelled here himself could not tell that from the task's end.
-        await asyncio.wait([task])
 
 
 async def _fail(store: Store, session: dict[str, Any], error: Exception) -> bool:

@@ -17,7 +17,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from contextlib import asynccontextmanager, nullcontext, suppress
+from contextlib import asynccontextmanager, nullcontext
 from itertools import count
 from operator import methodcaller
 from typing import Any, TypeVar
@@ -34,6 +34,7 @@ from syncsession_client.protocol.errors import (
 )
 from syncsession_client.protocol.tables import Table
 
+from .. import signs_of_life
 from ..databases import MysqlUrl
 from ..tenants import ago, now
 from . import Dialect, Layout, Params, Work
@@ -216,8 +217,12 @@ class MysqlStore:
         claim = ours | {"now": now(), "cutoff": ago(_ABANDONED_SECONDS)}
         if not await self.run(sql.claim_migration, claim):
             return False
-        try:
-            async with self._claim_kept(ours):
+
+        async def sign() -> None:
+            await self.run(sql.keep_migration, ours | {"now": now()})
+
+        try:  # a statement may take hours on a large table
+            async with signs_of_life.given(sign, _SIGN_OF_LIFE_SECONDS):
                 script = self.sql.migrations[version]
                 for name in script:
                     if await self.first(sql.has_claim, ours) is None:
@@ -226,24 +231,6 @@ class MysqlStore:
             return bool(await self.run(sql.advance, ours | {"now": now()}))
         finally:
             await self.run(sql.release_migration, ours)
-
-    @asynccontextmanager
-    async def _claim_kept(self, ours: dict[str, Any]) -> AsyncIterator[None]:
-        """Give signs of life meanwhile: a statement may take hours on a large table."""
-
-        async def keep() -> None:
-            while True:
-                await asyncio.sleep(_SIGN_OF_LIFE_SECONDS)
-                with suppress(ServerBusy):
-                    await self.run(self.sql.connection.keep_migration, ours | {"now": now()})
-
-        task = asyncio.create_task(keep())
-        try:
-            yield
-        finally:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
 
     async def _version(self) -> int:
         """0 where nothing has been migrated yet."""
