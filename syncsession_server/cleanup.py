@@ -73,7 +73,7 @@ async def forget(store: Store, keeping: Keeping) -> None:
         tenant = {"tenant_id": tenant_id}
         params = tenant | {"after": horizon, "cutoff": cutoff}
         kept = await store.first(store.sql.cleanup.oldest_kept, params)
-        reached = last_number if kept is None or kept[0] is None else kept[0] - 1
+        reached = last_number if kept is None else kept[0] - 1
         if reached > horizon:
             await store.run(store.sql.cleanup.set_horizon, tenant | {"horizon": reached})
         if reached > purged:

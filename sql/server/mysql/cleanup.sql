@@ -46,12 +46,15 @@ SELECT t.tenant_id, t.horizon, t.purged, t.last_number
  ORDER BY t.tenant_id;
 
 -- name: oldest_kept
--- The first session, after :after, that is under way or ended too late to be forgotten. A number or NULL.
-SELECT min(s.number)
+-- The first session, after :after, that is under way or ended too late to be forgotten. By number, so
+-- that the search ends with it. Returns (number).
+SELECT s.number
   FROM sync_session AS s
  WHERE s.tenant_id = :tenant_id
    AND s.number > :after
-   AND (s.status IN ('open', 'staged', 'queued', 'processing') OR s.changed_at_utc >= :cutoff);
+   AND (s.status IN ('open', 'staged', 'queued', 'processing') OR s.changed_at_utc >= :cutoff)
+ ORDER BY s.number
+ LIMIT 1;
 
 -- name: set_horizon
 UPDATE sync_tenant
