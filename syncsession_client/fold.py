@@ -39,8 +39,7 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
 ) -> None:
-    store.run(FOLD.drop_collected())
-    store.run(FOLD.collect(t=table))
+    _collect(store, table)
     for column, rows in table.parents.items():
         parent = next(t for t in tables if t.rows == rows)
         store.run(FOLD.add_placeholders(t=table, column=column, parent=parent))
@@ -57,6 +56,19 @@ def _fold_table(
         for child, column in table.children(tables):
             store.run(FOLD.log_children(child=child, column=column))
     store.run(FOLD.drop_collected())
+
+
+def _collect(store: DeviceStore, table: SyncTable) -> None:
+    """Find the last entry of each key; where the table says otherwise, it is right.
+
+    An application's trigger that fires before ours logs its own edits first, so that the last entry
+    may be of an earlier edit; and REPLACE may remove a row of which only the insertion is logged.
+    """
+    store.run(FOLD.drop_collected())
+    store.run(FOLD.collect(t=table))
+    if store.run(FOLD.log_otherwise(t=table)):
+        store.run(FOLD.drop_collected())
+        store.run(FOLD.collect(t=table))
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
