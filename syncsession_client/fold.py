@@ -48,9 +48,11 @@ def _fold_table(
     if table.is_local:
         _fold_local(store, table, generation)
     elif table.is_mapped:
+        _correct_collected(store, table)
         store.run(FOLD.tombstone_mapped(t=table), number)
         store.run(FOLD.insert_mapped(t=table), number)
     else:
+        _correct_collected(store, table)
         store.run(FOLD.fold_plain(t=table), number)
     store.run(FOLD.empty_log(t=table))
     if table.is_local and store.first(FOLD.has_rekeyed()):
@@ -60,10 +62,12 @@ def _fold_table(
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
-    store.run(FOLD.mark_returned(t=table))
     if store.first(FOLD.has_moves(t=table)):
+        store.run(FOLD.mark_returned(t=table))
         _fold_in_order(store, table, generation)
         return
+    _correct_collected(store, table)
+    store.run(FOLD.mark_returned(t=table))
     number = {"generation": generation}
     if store.first(FOLD.has_deletes(t=table)):
         store.run(FOLD.mark_reborn(t=table))
@@ -71,6 +75,12 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
     store.run(FOLD.touch_local(t=table), number)
     store.run(FOLD.adopt_placeholders(t=table), number)
     store.run(FOLD.insert_local(t=table), number)
+
+
+def _correct_collected(store: DeviceStore, table: SyncTable) -> None:
+    store.run(FOLD.correct_collected(t=table))
+    if table.is_collated:
+        store.run(FOLD.correct_keys(t=table))
 
 
 @dataclass(frozen=True)

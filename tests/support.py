@@ -152,7 +152,7 @@ class Device:
     def identities(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table as everyone knows it: integers as the rows they stand for."""
         with DeviceStore(self.path) as store, store.read():
-            return {t.name: sorted(_identities(store, t), key=repr) for t in store.tables()}
+            return {t.name: sorted(identities(store, t), key=repr) for t in store.tables()}
 
     def orphans(self) -> list[tuple[Any, ...]]:
         return self.rows("PRAGMA foreign_key_check")
@@ -187,7 +187,7 @@ class World:
         return Device(path, self.server.url, self.token).init(**choices)
 
 
-def _identities(store: DeviceStore, table: SyncTable) -> Iterator[tuple[Any, ...]]:
+def identities(store: DeviceStore, table: SyncTable) -> Iterator[tuple[Any, ...]]:
     """(wire key, values) of each live row, read as a push would read it if all were dirty."""
     sql = ROWS.dirty(t=table).replace("r.is_dirty = 1", "r.is_deleted = 0")
     first = 1 + META + len(table.identity)
