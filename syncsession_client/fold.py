@@ -98,9 +98,10 @@ class _Entry:
     def is_replaced_by(self, after: "_Entry") -> bool:
         """Whether one statement deleted the row and inserted `after`: REPLACE."""
         return (
-            (self.op, after.op, self.key, self.seq + 1) == ("D", "I", after.key, after.seq)
+            (self.op, after.op, self.key, self.at) == ("D", "I", after.key, after.at)
             and self.changes is not None
-            and after.changes == self.changes + 1
+            and after.changes is not None
+            and after.changes - self.changes == after.seq - self.seq
         )
 
     def is_moved_to(self, after: "_Entry") -> bool:
@@ -113,18 +114,23 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
     put_one = FOLD.put_one(t=table)
     before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
     last = _Entry(0, None, "", "", "", None)
+    deleted: dict[object, _Entry] = {}
     for found in store.rows(FOLD.entries(t=table)):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
         if live is not None and last.is_moved_to(entry) and last.row_id is not None:
             # The moved row replaced this one, which fired no trigger.
             _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
+        if entry.op == "I" and (gone := deleted.get(entry.key)) and gone.is_replaced_by(entry):
+            live = gone.row_id
         row_id = _row_of(store, table, entry, last, live)
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
-            gone = int(entry.op in "DM")
-            _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=gone)
+            is_deleted = int(entry.op in "DM")
+            _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=is_deleted)
         last = replace(entry, row_id=row_id)
+        if entry.op == "D":
+            deleted[entry.key] = last
     store.run(FOLD.forget_unknown(t=table), {"before": before})
 
 
@@ -132,7 +138,7 @@ def _row_of(
     store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
 ) -> bytes | None:
     """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
-    if last.row_id is not None and (last.is_moved_to(entry) or last.is_replaced_by(entry)):
+    if last.row_id is not None and last.is_moved_to(entry):
         return last.row_id
     if live is not None or entry.op in "DM":
         return live

@@ -164,6 +164,21 @@ def test_what_a_table_with_conflict_clauses_changed_is_sent(pair, kind, clause, 
 
 
 @RECURSIVE
+@pytest.mark.parametrize("moved", [[], ["UPDATE t SET k = 9 WHERE k = 4"]], ids=["", "moved"])
+def test_replace_that_removes_several_rows_keeps_the_identity_of_the_one_with_its_key(
+    pair, recursive, moved
+):
+    p = pair(COLLIDING["local"].format(c=""), FOUR)
+    p.agree()
+    read = "SELECT hex(row_id), key_1 FROM _sync_t_rows WHERE key_1 < 4 AND is_deleted = 0"
+    before = p.device.rows(read)
+    p.pragmas = (f"recursive_triggers = {recursive}",)
+    p.run(*moved, "REPLACE INTO t (k, a, b, w) VALUES (1, 2, 3, 9)")
+    assert [r[:2] for r in p.sent("t") if r[0] < 4] == [(1, 0), (2, 1), (3, 1)]
+    assert p.device.rows(read) == [r for r in before if r[1] == 1]
+
+
+@RECURSIVE
 def test_a_row_that_is_moved_onto_others_replaces_them_and_stays_itself(pair, recursive):
     p = pair(COLLIDING["local"].format(c=""), FOUR)
     p.agree()
@@ -173,6 +188,20 @@ def test_a_row_that_is_moved_onto_others_replaces_them_and_stays_itself(pair, re
     assert p.sent("t") == [(2, 0, 3, 4, 0), (2, 1), (3, 1), (4, 1)]
     live = p.device.rows("SELECT row_id FROM _sync_t_rows WHERE is_deleted = 0")
     assert live == [(moved,)]
+
+
+@pytest.mark.parametrize("first", ["UPDATE setting SET v = v + 1", "SELECT 1"])
+def test_a_deletion_and_an_insertion_by_two_programs_are_no_replace(pair, first):
+    p = pair(
+        "CREATE TABLE t (k INTEGER PRIMARY KEY, v)",
+        "CREATE TABLE setting (v)",
+        "INSERT INTO setting VALUES (1)",
+        "INSERT INTO t VALUES (1, 'old')",
+    )
+    p.agree()
+    p.run("DELETE FROM t")
+    p.run(first, "INSERT INTO t VALUES (1, 'new')")
+    assert p.sent("t") == [(1, 0, "new"), (1, 1)]
 
 
 UPSERTS = [
