@@ -66,16 +66,19 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
     """
     store.run(FOLD.drop_collected())
     store.run(FOLD.collect(t=table))
-    if store.run(FOLD.log_otherwise(t=table)):
+    if store.run(FOLD.correct_log(t=table)):
         store.run(FOLD.drop_collected())
         store.run(FOLD.collect(t=table))
+    if table.is_collated:
+        store.run(FOLD.correct_keys(t=table))
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
-    store.run(FOLD.mark_returned(t=table))
     if store.first(FOLD.has_moves(t=table)):
+        store.run(FOLD.mark_returned(t=table))
         _fold_in_order(store, table, generation)
         return
+    store.run(FOLD.mark_returned(t=table))
     number = {"generation": generation}
     if store.first(FOLD.has_deletes(t=table)):
         store.run(FOLD.mark_reborn(t=table))
@@ -100,9 +103,10 @@ class _Entry:
     def is_replaced_by(self, after: "_Entry") -> bool:
         """Whether one statement deleted the row and inserted `after`: REPLACE."""
         return (
-            (self.op, after.op, self.key, self.seq + 1) == ("D", "I", after.key, after.seq)
+            (self.op, after.op, self.key, self.at) == ("D", "I", after.key, after.at)
             and self.changes is not None
-            and after.changes == self.changes + 1
+            and after.changes is not None
+            and after.changes - self.changes == after.seq - self.seq
         )
 
     def is_moved_to(self, after: "_Entry") -> bool:
@@ -115,18 +119,23 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
     put_one = FOLD.put_one(t=table)
     before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
     last = _Entry(0, None, "", "", "", None)
+    deleted: dict[object, _Entry] = {}
     for found in store.rows(FOLD.entries(t=table)):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
         if live is not None and last.is_moved_to(entry) and last.row_id is not None:
             # The moved row replaced this one, which fired no trigger.
             _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
+        if entry.op == "I" and (gone := deleted.get(entry.key)) and gone.is_replaced_by(entry):
+            live = gone.row_id
         row_id = _row_of(store, table, entry, last, live)
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
-            gone = int(entry.op in "DM")
-            _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=gone)
+            is_deleted = int(entry.op in "DM")
+            _put(store, put_one, replace(entry, row_id=row_id), generation, is_deleted=is_deleted)
         last = replace(entry, row_id=row_id)
+        if entry.op == "D":
+            deleted[entry.key] = last
     store.run(FOLD.forget_unknown(t=table), {"before": before})
 
 
@@ -134,7 +143,7 @@ def _row_of(
     store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
 ) -> bytes | None:
     """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
-    if last.row_id is not None and (last.is_moved_to(entry) or last.is_replaced_by(entry)):
+    if last.row_id is not None and last.is_moved_to(entry):
         return last.row_id
     if live is not None or entry.op in "DM":
         return live

@@ -4,10 +4,12 @@ import logging
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from mariadb import Mariadb, private_mariadb
 from support import Server, World, serving
+from twins import Pair
 
 from syncsession_server.settings import Settings
 
@@ -43,6 +45,16 @@ def world(server: Server, tmp_path: Path) -> World:
     """A tenant and a directory of the test's own. Application tables are shared by all tenants, so
     tests of different shapes use different table names."""
     return World(server, tmp_path)
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> Callable[..., Pair]:
+    """Makes a database of this schema in which sync is installed, and its twin without."""
+
+    def make(*schema: str, **choices: Any) -> Pair:
+        return Pair(tmp_path, schema, **choices)
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,140 @@
+"""Tables of every kind, and names of every kind."""
+
+from typing import Any
+
+import pytest
+from schemas import KEYS, KINDS, NAMES
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_table_of_any_kind_is_captured(pair, kind):
+    schema, first, second, third = KINDS[kind]
+    p = pair(schema)
+    p.run(f"INSERT INTO t (k, v) VALUES ({first}, 1), ({second}, 2)")
+    p.settle("t")
+    p.run(
+        f"INSERT INTO t (k, v) VALUES ({third}, 3)",
+        f"UPDATE t SET v = 9 WHERE k = {first}",
+        f"DELETE FROM t WHERE k = {second}",
+        f"INSERT OR REPLACE INTO t (k, v) VALUES ({first}, 10)",
+        f"UPDATE t SET k = {second} WHERE k = {third}",
+        f"UPDATE t SET k = {third} WHERE k = {second}",
+    )
+    p.fold()
+    live = p.device.rows(
+        "SELECT typeof(key_1), quote(key_1) FROM _sync_t WHERE is_dirty AND NOT is_deleted "
+        "ORDER BY 2"
+    )
+    assert live == p.device.rows("SELECT typeof(k), quote(k) FROM t ORDER BY 2")
+    assert p.device.value("SELECT count(*) FROM _sync_t WHERE is_deleted") == 1
+    gone = p.device.value("SELECT key_1 FROM _sync_t WHERE is_deleted")
+    assert p.device.rows("SELECT 1 FROM t WHERE k IS " + quoted(gone)) == []
+
+
+def quoted(value: Any) -> str:
+    return f"x'{value.hex()}'" if isinstance(value, bytes) else repr(value)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_statements_answer_as_in_a_twin_without_sync(pair, kind):
+    schema, first, second, third = KINDS[kind]
+    p = pair(schema)
+    p.run(
+        f"INSERT INTO t (k, v) VALUES ({first}, 1) RETURNING k, v",
+        f"INSERT INTO t (k, v) VALUES ({first}, 1)",
+        f"INSERT INTO t (k, v) VALUES ({second}, 2), ({third}, 3) RETURNING *",
+        "SELECT last_insert_rowid(), changes()",
+        f"UPDATE t SET v = 5 WHERE k <> {first} RETURNING k, v",
+        f"INSERT INTO t (k, v) VALUES ({first}, 7) "
+        "ON CONFLICT (k) DO UPDATE SET v = excluded.v RETURNING *",
+        f"REPLACE INTO t (k, v) VALUES ({second}, 8) RETURNING k",
+        "UPDATE t SET v = NULL",
+        f"DELETE FROM t WHERE k = {third} RETURNING *",
+        "INSERT INTO t (k, v) VALUES (NULL, 4)",
+        "INSERT INTO t DEFAULT VALUES",
+        "DELETE FROM t",
+        "SELECT count(*) FROM t",
+    )
+
+
+@KEYS
+def test_a_program_that_does_not_trust_the_schema_can_write(pair, schema):
+    p = pair(schema)
+    p.pragmas = ("trusted_schema = OFF",)
+    p.run(
+        "INSERT INTO t VALUES (1, 0)", "UPDATE t SET v = 1", "UPDATE t SET k = 2", "DELETE FROM t"
+    )
+    p.run("INSERT INTO t VALUES (3, 0)")
+    with p.programs() as (ours, _):
+        answer, _ = ours.run("SELECT key_1 FROM _sync_t WHERE is_dirty AND NOT is_deleted")
+    assert answer == [(3 if "INTEGER" in schema else "3",)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("kind", ["INTEGER", "TEXT"])
+def test_names_that_need_quotes_are_captured(pair, name, kind):
+    q = '"' + name.replace('"', '""') + '"'
+    p = pair(f"CREATE TABLE {q} ({q} {kind} PRIMARY KEY, v)")
+    p.run(
+        f"INSERT INTO {q} VALUES (1, 0), (2, 0)",
+        f"UPDATE {q} SET v = 1",
+        f"DELETE FROM {q} WHERE {q} = 2",
+        f"UPDATE {q} SET {q} = 3",
+    )
+    live = [r for r in p.dirty(name) if not r[1]]
+    assert live == [((3 if kind == "INTEGER" else "3"), 0)]
+    p.run(f"ALTER TABLE {q} ADD COLUMN w", f"ALTER TABLE {q} RENAME COLUMN {q} TO k2")
+
+
+OURS = [
+    "op",
+    "at",
+    "by",
+    "seq",
+    "OP",
+    "key_1",
+    "key_2",
+    "row_id",
+    "is_dirty",
+    "is_deleted",
+    "digest",
+]
+OURS += [
+    "generation",
+    "user_id",
+    "is_suppressed",
+    "id",
+    "old",
+    "new",
+    "s",
+    "f",
+    "rowid",
+    "is_reborn",
+]
+
+
+@pytest.mark.parametrize("name", OURS)
+@pytest.mark.parametrize("kind", ["INTEGER", "TEXT"])
+def test_a_key_that_is_called_as_a_column_of_ours_is_captured(pair, name, kind):
+    p = pair(f"CREATE TABLE t ({name} {kind} PRIMARY KEY, seq2, v)")
+    p.run("INSERT INTO t VALUES (1, 0, 0), (2, 0, 0)")
+    p.settle("t")
+    p.run(f"UPDATE t SET v = 1 WHERE {name} = 1", f"DELETE FROM t WHERE {name} = 2")
+    keys = (1, 2) if kind == "INTEGER" else ("1", "2")
+    assert p.dirty("t") == [(keys[0], 0), (keys[1], 1)]
+
+
+def test_all_of_a_key_that_is_called_as_columns_of_ours_is_captured(pair):
+    names = "op, at, by, seq, key_2"
+    p = pair(
+        "CREATE TABLE t (op TEXT, at INTEGER, by BLOB, seq REAL, key_2, "
+        f"PRIMARY KEY ({names})) WITHOUT ROWID"
+    )
+    p.run("INSERT INTO t VALUES ('D', 1, x'00', 2, 'k'), ('I', 1, x'00', 2, 'k')")
+    p.settle("t")
+    p.run("DELETE FROM t WHERE op = 'D'", "UPDATE t SET seq = 3")
+    assert p.dirty("t") == [
+        ("D", 1, b"\0", 2.0, "k", 1),
+        ("I", 1, b"\0", 2.0, "k", 1),
+        ("I", 1, b"\0", 3.0, "k", 0),
+    ]
