@@ -7,6 +7,7 @@ local tables and are known by those rows' ids. Why: docs/explanation/keys.md. No
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 from .protocol.batches import META
@@ -108,7 +109,7 @@ class SyncTable:
         )
         return (*identity, *self.key_columns)
 
-    @property
+    @cached_property
     def values(self) -> tuple[str, ...]:
         """The columns that are not part of the key."""
         return self.table.value_columns

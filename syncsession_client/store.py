@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import apsw
+import msgspec
 import uuid_utils
 
 from .identity import SyncTable, arrange
@@ -282,6 +283,8 @@ class DeviceStore:
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
         self._db.create_scalar_function("row_digest", lambda *values: digests([values])[0])
+        self._db.create_scalar_function("row_part", lambda *values: msgspec.msgpack.encode(values))
+        self._db.create_scalar_function("digest_of_parts", _digest_of_parts)
 
     def _rollback(self) -> None:
         if self._db.in_transaction:
@@ -332,6 +335,12 @@ def _check_file(path: Path) -> None:
 
 def _uuid7(*_: object) -> bytes:
     return uuid_utils.uuid7().bytes
+
+
+def _digest_of_parts(*parts: Any) -> bytes:
+    """The digest of a row whose values were encoded some at a time."""
+    decode = msgspec.msgpack.decode
+    return digests([tuple(value for part in parts for value in decode(part))])[0]
 
 
 _DEFINITIONS = frozenset(

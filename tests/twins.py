@@ -63,12 +63,15 @@ class Pair:
         self.compare()
 
     def prepare(self, *statements: str) -> None:
-        """Run statements on both, in one transaction, and compare nothing."""
+        """Run statements on both, in one transaction, without foreign keys; compare nothing."""
         for device in (self.device, self.twin):
-            device.execute(*statements)
+            device.execute(*statements, foreign_keys=False)
 
     @contextmanager
     def programs(self) -> Iterator[tuple[Program, Program]]:
+        """A connection to each. While one is open here nothing else may close the file: it would
+        take the locks with it (https://sqlite.org/howtocorrupt.html, 2.2.1).
+        """
         both = [Program(d.path, *self.pragmas) for d in (self.device, self.twin)]
         try:
             yield both[0], both[1]

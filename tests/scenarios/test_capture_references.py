@@ -56,3 +56,83 @@ def test_a_row_that_came_and_went_in_a_table_of_references_leaves_nothing_dirty(
     p.settle("parent")
     p.run("INSERT INTO link VALUES (1, 1, 'l')", "DELETE FROM link")
     assert p.dirty("link") == []
+
+
+# Every action, by a writer whose connection enforces references and by one whose does not.
+ACTIONS = ["CASCADE", "SET NULL", "SET DEFAULT", "RESTRICT", "NO ACTION"]
+PARENTS = {"global": ("TEXT", "'1'", "'2'", "'8'"), "local": ("INTEGER", "1", "2", "8")}
+BREAKS = [
+    "DELETE FROM p WHERE id = {one}",
+    "DELETE FROM p",
+    "UPDATE p SET id = {other} WHERE id = {one}",
+    "UPDATE p SET id = {one} WHERE id = {one}",
+    "UPDATE p SET v = 'same key'",
+    "REPLACE INTO p VALUES ({one}, 'replaced')",
+    "UPDATE OR REPLACE p SET id = {two} WHERE id = {one}",
+]
+
+
+@pytest.mark.parametrize("enforced", ["ON", "OFF"])
+@pytest.mark.parametrize("action", ACTIONS)
+@pytest.mark.parametrize("kind", PARENTS)
+def test_what_the_actions_of_references_changed_is_sent(pair, kind, action, enforced):
+    key, one, two, other = PARENTS[kind]
+    names = {"one": one, "two": two, "other": other}
+    references = f"REFERENCES p (id) ON DELETE {action} ON UPDATE {action}"
+    p = pair(
+        f"CREATE TABLE p (id {key} PRIMARY KEY, v)",
+        f"CREATE TABLE c (id TEXT PRIMARY KEY, p {key} DEFAULT 2 {references})",
+        f"CREATE TABLE j (p {key} DEFAULT 2 {references}, n INT, v, PRIMARY KEY (p, n))",
+        f"CREATE TABLE g (id INTEGER PRIMARY KEY, c TEXT REFERENCES c (id) ON DELETE {action})",
+    )
+    for recursive, statements in (("OFF", BREAKS), ("ON", [b for b in BREAKS if "REPLACE" in b])):
+        p.pragmas = (f"foreign_keys = {enforced}", f"recursive_triggers = {recursive}")
+        for sql in statements:
+            p.prepare(
+                *(f"DELETE FROM {table}" for table in "pcjg"),
+                f"INSERT INTO p VALUES ({one}, 'p'), ({two}, 'q')",
+                f"INSERT INTO c VALUES ('a', {one}), ('b', {two}), ('c', NULL)",
+                f"INSERT INTO j VALUES ({one}, 1, 0), ({one}, 2, 0), ({two}, 3, 0)",
+                "INSERT INTO g VALUES (1, 'a'), (2, 'b'), (3, NULL)",
+            )
+            p.agree()
+            p.run(sql.format(**names))
+            p.sent("p")
+
+
+def test_a_tree_that_is_deleted_from_its_root_is_sent(pair):
+    p = pair(
+        "CREATE TABLE node (id INTEGER PRIMARY KEY, up INTEGER REFERENCES node ON DELETE CASCADE)",
+        "INSERT INTO node VALUES (1, NULL), (2, 1), (3, 2), (4, 2), (5, 5), (6, NULL)",
+    )
+    p.agree()
+    p.run("DELETE FROM node WHERE id = 1", "DELETE FROM node WHERE id = 5")
+    assert p.sent("node") == [(1, 1), (2, 1), (3, 1), (4, 1), (5, 1)]
+
+
+DEFERRED = (
+    "CREATE TABLE p (id INTEGER PRIMARY KEY, v)",
+    "CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER NOT NULL REFERENCES p (id) "
+    "DEFERRABLE INITIALLY DEFERRED)",
+    "INSERT INTO p VALUES (1, 'p')",
+    "INSERT INTO c VALUES (1, 1)",
+)
+
+
+@pytest.mark.parametrize(
+    ("statements", "sent"),
+    [
+        (["INSERT INTO c VALUES (5, 5)", "INSERT INTO p VALUES (5, 'late')"], [(5, 0, "late")]),
+        (["DELETE FROM p", "INSERT INTO p VALUES (1, 'other')"], [(1, 0, "other"), (1, 1)]),
+        (["DELETE FROM p", "DELETE FROM c"], [(1, 1)]),
+        (["UPDATE p SET id = 9", "UPDATE c SET p = 9"], []),
+        (["INSERT INTO c VALUES (5, 5)", "COMMIT", "DELETE FROM c WHERE p = 5"], []),
+        (["INSERT INTO c VALUES (5, 5)", "COMMIT", "INSERT INTO p VALUES (5, 0)"], [(5, 0, 0)]),
+        (["UPDATE p SET v = 0", "DELETE FROM p", "COMMIT", "ROLLBACK", "BEGIN"], []),
+    ],
+)
+def test_what_a_transaction_with_deferred_references_left_is_sent(pair, statements, sent):
+    p = pair(*DEFERRED)
+    p.agree()
+    p.run("BEGIN", *statements, "COMMIT")
+    assert p.sent("p") == sent

@@ -5,6 +5,9 @@ from typing import Any
 import pytest
 from schemas import KEYS, KINDS, NAMES
 
+from syncsession_client.reconcile import refresh
+from syncsession_client.store import DeviceStore
+
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_table_of_any_kind_is_captured(pair, kind):
@@ -138,3 +141,21 @@ def test_all_of_a_key_that_is_called_as_columns_of_ours_is_captured(pair):
         ("I", 1, b"\0", 2.0, "k", 1),
         ("I", 1, b"\0", 3.0, "k", 0),
     ]
+
+
+@pytest.mark.parametrize(("key", "columns"), [("INTEGER", 200), ("TEXT", 1200)])
+def test_a_table_of_many_columns_is_captured_and_compared(pair, key, columns):
+    names = [f"c{n}" for n in range(columns - 1)]
+    p = pair(
+        f"CREATE TABLE t (k {key} PRIMARY KEY, {', '.join(f'{n} DEFAULT 0' for n in names)})",
+        "INSERT INTO t (k) VALUES (1), (2), (3)",
+    )
+    p.agree()
+    p.run(f"UPDATE t SET {names[-1]} = 5 WHERE k = 1", "DELETE FROM t WHERE k = 2")
+    assert [(int(row[0]), row[1], row[-1]) for row in p.sent("t")] == [(1, 0, 5), (2, 1, 1)]
+    p.agree()
+    p.device.execute("DROP TRIGGER _sync_t_update", f"UPDATE t SET {names[-2]} = 6 WHERE k = 3")
+    with DeviceStore(p.device.path) as store, store.write():
+        refresh(store, allow_mass_delete=False)
+    assert [int(key) for key, _ in p.dirty("t")] == [3]
+    assert [(int(row[0]), row[-2]) for row in p.sent("t")] == [(3, 6)]

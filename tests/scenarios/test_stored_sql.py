@@ -18,7 +18,7 @@ NEWER = {
     r"|timediff|unhex|json_\w+|jsonb\w*|ceil|floor|ln|log|exp|pow|power|sqrt|trunc|sign|subtype)\s*\(",
     "newer modifiers": r"subsec|auto\b|julianday'\s*\)|'ceiling'|'floor'",
     "numbers with _": r"\b\d+_\d",
-    "functions of ours": r"\b(uuid7|row_digest)\b",
+    "functions of ours": r"\b(uuid7|row_digest|row_part|digest_of_parts)\b",
 }
 
 
