@@ -74,14 +74,14 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
-    if store.first(FOLD.has_moves(t=table)):
-        store.run(FOLD.mark_returned(t=table))
-        _fold_in_order(store, table, generation)
-        return
     store.run(FOLD.mark_returned(t=table))
-    number = {"generation": generation}
     if store.first(FOLD.has_deletes(t=table)):
         store.run(FOLD.mark_reborn(t=table))
+    if store.first(FOLD.has_moves(t=table)):
+        store.run(FOLD.mark_moved(t=table))
+        _fold_in_order(store, table, generation)
+        return
+    number = {"generation": generation}
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
     store.run(FOLD.adopt_placeholders(t=table), number)

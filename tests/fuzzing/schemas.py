@@ -44,6 +44,12 @@ class SchemaMaker:
             found += [self.index(made.name, made.key) for _ in range(self._chance.randint(0, 1))]
         if self._maybe(0.3):
             found.append("CREATE TABLE audit (what, n, m)")
+        for made in self._made:
+            if self._maybe(0.2):
+                found += self._view(made)
+        searched = [m for m in self._made if m.key == "id"]
+        if searched and self._maybe(0.3):
+            found += _search(searched[0])
         return found
 
     def name(self) -> str:
@@ -71,6 +77,22 @@ class SchemaMaker:
         ]
         self._made.append(_Made(name, *key))
         return f"CREATE TABLE {name} ({', '.join(parts + last)}) {', '.join(options)}".rstrip()
+
+    def _view(self, made: _Made) -> list[str]:
+        """A view that programs write to."""
+        view, row = self.name(), "(a IS old.a AND b IS old.b)" if made.key is None else ""
+        row = row or f"{made.key} IS old.{made.key}"
+        names = "a, b" if made.key is None else made.key
+        values = "new.a, new.b" if made.key is None else f"new.{made.key}"
+        return [
+            f"CREATE VIEW {view} AS SELECT {names}, {TAG} FROM {made.name}",
+            f"CREATE TRIGGER {self.name()} INSTEAD OF INSERT ON {view} BEGIN "
+            f"INSERT INTO {made.name} ({names}, {TAG}) VALUES ({values}, new.{TAG}); END",
+            f"CREATE TRIGGER {self.name()} INSTEAD OF UPDATE ON {view} BEGIN "
+            f"UPDATE {made.name} SET ({names}) = ({values}) WHERE {row}; END",
+            f"CREATE TRIGGER {self.name()} INSTEAD OF DELETE ON {view} BEGIN "
+            f"DELETE FROM {made.name} WHERE {row}; END",
+        ]
 
     def index(self, table: str, key: str | None) -> str:
         """A CREATE INDEX of any kind on columns that most tables have."""
@@ -152,3 +174,15 @@ class SchemaMaker:
 
     def _maybe(self, share: float) -> bool:
         return self._chance.random() < share
+
+
+def _search(made: _Made) -> list[str]:
+    """A full-text index, kept by triggers as in https://sqlite.org/fts5.html, 4.4.3."""
+    add = f"INSERT INTO search (rowid, {TAG}) VALUES (new.id, new.{TAG});"
+    remove = f"INSERT INTO search (search, rowid, {TAG}) VALUES ('delete', old.id, old.{TAG});"
+    return [
+        f"CREATE VIRTUAL TABLE search USING fts5 ({TAG}, content={made.name}, content_rowid=id)",
+        f"CREATE TRIGGER search_insert AFTER INSERT ON {made.name} BEGIN {add} END",
+        f"CREATE TRIGGER search_delete AFTER DELETE ON {made.name} BEGIN {remove} END",
+        f"CREATE TRIGGER search_update AFTER UPDATE ON {made.name} BEGIN {remove} {add} END",
+    ]

@@ -6,9 +6,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-from syncsession_client.protocol.errors import UnknownName
-
-from .differential import Refused, Run, run
+from .differential import REFUSALS, Run, run
 from .minimal import shortened
 from .schemas import SchemaMaker
 from .script import Script, Step
@@ -45,7 +43,7 @@ def _tried(seed: int, steps: int) -> tuple[Script, str]:
                     taken.append(statements.next(started.twin))
                     started.take(taken[-1])
                 started.finish()
-        except (Refused, UnknownName):
+        except REFUSALS:
             return script, ""
         except Exception as error:  # noqa: BLE001  # whatever it is, a script that raises is a find
             return replace(script, steps=taken), f"{type(error).__name__}: {error}"

@@ -14,8 +14,9 @@ from .script import CHECK, CONNECTIONS, Step
 from .values import VALUES, literal
 
 _TABLES = (
-    "SELECT m.name FROM sqlite_master AS m JOIN pragma_table_list AS l ON l.name = m.name"
-    " WHERE l.schema = 'main' AND l.type = 'table' AND m.name NOT LIKE 'sqlite%' ORDER BY m.rowid"
+    "SELECT m.name, m.type FROM sqlite_master AS m JOIN pragma_table_list AS l ON l.name = m.name"
+    " WHERE l.schema = 'main' AND l.type IN ('table', 'view') AND m.name NOT LIKE 'sqlite%'"
+    " ORDER BY m.rowid"
 )
 _IS_WITHOUT_ROWID = "SELECT wr FROM pragma_table_list WHERE schema = 'main' AND name = {}"
 _OTHERS = "SELECT name FROM sqlite_master WHERE type = '{}' AND sql IS NOT NULL ORDER BY rowid"
@@ -40,6 +41,7 @@ class TableNow:
 
     name: str
     columns: tuple[Column, ...]
+    is_view: bool = False
 
     @property
     def written(self) -> list[Column]:
@@ -97,7 +99,7 @@ class StatementMaker:
     # Rows
 
     def _insert(self) -> Iterator[str]:
-        table = self._table()
+        table = self._table(or_view=True)
         if self._maybe(0.04):
             yield f"INSERT{self._or()} INTO {table.name} DEFAULT VALUES{self._returning()}"
             return
@@ -135,8 +137,9 @@ class StatementMaker:
         """In the order of the table: in that of an index, which is used where there is no trigger,
         two rows may not meet in a UNIQUE column that meet here. SQLite promises neither.
         """
-        table = self._table()
-        start = f"UPDATE{self._or()} {table.name} NOT INDEXED SET"
+        table = self._table(or_view=True)
+        order = "" if table.is_view else " NOT INDEXED"
+        start = f"UPDATE{self._or()} {table.name}{order} SET"
         if self._maybe(0.1):
             other = self._table()
             value = f"o.{self._chance.choice(other.columns).name}"
@@ -152,7 +155,7 @@ class StatementMaker:
         yield f"{start} {sets} WHERE {where}{self._returning()}"
 
     def _delete(self) -> Iterator[str]:
-        table = self._table()
+        table = self._table(or_view=True)
         where = "" if self._maybe(0.1) else f" WHERE {self._where(table)}"
         yield f"DELETE FROM {table.name}{where}{self._returning()}"
         if where and self._maybe(0.3):  # and, as applications do, what was there comes again
@@ -248,8 +251,9 @@ class StatementMaker:
                 f" WHERE {row}.{column} IS {literal(self._chance.choice(VALUES))}",
             ]
         )
+        kind = "TEMP TRIGGER" if self._maybe(0.15) else "TRIGGER"
         yield (
-            f"CREATE TRIGGER {self._schema.name()} {time} {event} ON {table.name}{when}"
+            f"CREATE {kind} {self._schema.name()} {time} {event} ON {table.name}{when}"
             f" BEGIN {action}; END"
         )
 
@@ -281,19 +285,19 @@ class StatementMaker:
 
     # Parts
 
-    def _table(self) -> TableNow:
-        names = [name for (name,) in self._twin.all(_TABLES)]
-        tables = [self._described(name) for name in names]
-        return self._chance.choice([t for t in tables if t.written])
+    def _table(self, *, or_view: bool = False) -> TableNow:
+        found = [self._described(name, kind) for name, kind in self._twin.all(_TABLES)]
+        return self._chance.choice([t for t in found if t.written and (or_view or not t.is_view)])
 
-    def _described(self, name: str) -> TableNow:
+    def _described(self, name: str, kind: str) -> TableNow:
         found = self._twin.all(f"PRAGMA table_xinfo({quote(name)})")
         return TableNow(
             quote(name),
             tuple(
-                Column(quote(column), kind, bool(pk), not hidden)
-                for _, column, kind, _, _, pk, hidden in found
+                Column(quote(column), declared, bool(pk), not hidden)
+                for _, column, declared, _, _, pk, hidden in found
             ),
+            is_view=kind == "view",
         )
 
     def _rows(self, table: TableNow, columns: list[Column], *, is_tagged: bool = True) -> str:
