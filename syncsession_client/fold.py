@@ -80,7 +80,7 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
         return
     store.run(FOLD.mark_returned(t=table))
     number = {"generation": generation}
-    if store.first(FOLD.has_deletes(t=table)):
+    if store.first(FOLD.has_returns(t=table)):
         store.run(FOLD.mark_reborn(t=table))
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
