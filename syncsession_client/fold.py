@@ -75,7 +75,7 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
     store.run(FOLD.mark_returned(t=table))
-    if store.first(FOLD.has_deletes(t=table)):
+    if store.first(FOLD.has_returns(t=table)):
         store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
         store.run(FOLD.mark_moved(t=table))

@@ -14,7 +14,7 @@ import msgspec
 import uuid_utils
 
 from .identity import SyncTable, arrange
-from .protocol.batches import Row, digests, parts, take
+from .protocol.batches import Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
     NoSuchFile,
@@ -282,7 +282,7 @@ class DeviceStore:
             self._db.execute(SCHEMA.journal_in_memory)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
-        self._db.create_scalar_function("row_digest", lambda *values: digests([values])[0])
+        self._db.create_scalar_function("row_digest", digest)
         self._db.create_scalar_function("row_part", lambda *values: msgspec.msgpack.encode(values))
         self._db.create_scalar_function("digest_of_parts", _digest_of_parts)
 
@@ -340,7 +340,7 @@ def _uuid7(*_: object) -> bytes:
 def _digest_of_parts(*parts: Any) -> bytes:
     """The digest of a row whose values were encoded some at a time."""
     decode = msgspec.msgpack.decode
-    return digests([tuple(value for part in parts for value in decode(part))])[0]
+    return digest(*(value for part in parts for value in decode(part)))
 
 
 _DEFINITIONS = frozenset(
