@@ -73,8 +73,10 @@ class DeviceStore:
         self._act = "read where nothing may be written (use a copy)" if read_only else "written"
         if not create:
             _check_file(path, os.R_OK if read_only else os.W_OK)
+        # a file that may not be written is opened for reading then: https://sqlite.org/c3ref/open.html
+        flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         with self._errors():
-            self._db = apsw.Connection(str(path), flags=_flags(path, create=create))
+            self._db = apsw.Connection(str(path), flags=flags)
             try:
                 self._prepare()
             except BaseException:
@@ -330,13 +332,6 @@ class DeviceStore:
                 f"{self.path} holds text that is not UTF-8 (at {error.object[:20]!r}); "
                 "store it as a BLOB"
             ) from error
-
-
-def _flags(path: Path, *, create: bool) -> int:
-    """A file that may not be written is opened for reading, which is enough for some."""
-    if create:
-        return apsw.SQLITE_OPEN_READWRITE | apsw.SQLITE_OPEN_CREATE
-    return apsw.SQLITE_OPEN_READWRITE if os.access(path, os.W_OK) else apsw.SQLITE_OPEN_READONLY
 
 
 def _check_file(path: Path, needed: int) -> None:

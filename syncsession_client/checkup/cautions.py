@@ -173,9 +173,7 @@ def _is_made(facts: TableFacts, column: str | None) -> bool:
     """
     if column is None or _HASH_BY_NAME.search(column):
         return False
-    if column in facts.filled:
-        return column in facts.made
-    return bool(_MADE_BY_NAME.search(column))
+    return column in facts.made or bool(_MADE_BY_NAME.search(column))
 
 
 def _collision(unique: UniqueIndex) -> Finding:

@@ -21,7 +21,6 @@ MOST_VALUES = 1_000
 """Different values of a column that are looked up in other tables."""
 
 _BOUNDS = {"most_rows": MOST_ROWS, "most_values": MOST_VALUES}
-_AT_ONCE = 200  # tables that one statement asks
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,7 @@ class TableFacts:
 
     `rows`, `null_keys`, `largest_row` (bytes), `key` and `not_utf8` (columns with such text) are
     about every row. `made` are columns of which all of the first rows' values look as if they were
-    made to be found nowhere else; `filled` are those of UNIQUE indexes that have any value.
+    made to be found nowhere else.
     """
 
     found: FoundTable
@@ -75,7 +74,6 @@ class TableFacts:
     key: KeyFacts = KeyFacts()
     numbering: Numbering | None = None
     uniques: tuple[UniqueIndex, ...] = ()
-    filled: frozenset[str] = frozenset()
     made: frozenset[str] = frozenset()
     not_utf8: tuple[str, ...] = ()
 
@@ -123,15 +121,13 @@ def look_up(
     parents: Sequence[tuple[str, str]],
 ) -> Sample:
     """The same sample, looked up in `parents`: (table, key column)."""
-    found: dict[str, int] = {}
-    near: dict[str, int] = {}
-    for start in range(0, len(parents), _AT_ONCE):
-        some = parents[start : start + _AT_ONCE]
-        row = store.first(CHECK.look_up(t=table, column=column, parents=some), _BOUNDS) or ()
-        names = [name for name, _ in some]
-        found |= dict(zip(names, row[::2], strict=True))
-        near |= dict(zip(names, row[1::2], strict=True))
-    return replace(sample, found=found, near=near)
+    row = store.first(CHECK.look_up(t=table, column=column, parents=parents), _BOUNDS) or ()
+    names = [name for name, _ in parents]
+    return replace(
+        sample,
+        found=dict(zip(names, row[::2], strict=True)),
+        near=dict(zip(names, row[1::2], strict=True)),
+    )
 
 
 def count_orphans(store: DeviceStore, table: FoundTable, reference: Reference) -> int:
@@ -154,7 +150,6 @@ def _read_table(
     if not table.key:
         return TableFacts(table, rows=store.count(CHECK.count_rows(t=table)))
     row = store.first(CHECK.key_facts(t=table)) or (0,) * 7
-    filled, made = _made(store, table, uniques)
     return TableFacts(
         found=table,
         rows=row[0],
@@ -163,8 +158,7 @@ def _read_table(
         key=KeyFacts(*row[3:]),
         numbering=_numbering(store, table),
         uniques=uniques,
-        filled=filled,
-        made=made,
+        made=_made(store, table, uniques),
         not_utf8=_not_utf8(store, table),
     )
 
@@ -187,19 +181,16 @@ def _numbering(store: DeviceStore, table: FoundTable) -> Numbering | None:
     return Numbering(*row) if row else None
 
 
-def _made(
-    store: DeviceStore, table: FoundTable, uniques: Sequence[UniqueIndex]
-) -> tuple[frozenset[str], frozenset[str]]:
-    """The columns of UNIQUE indexes that have values, and those whose values are all made."""
+def _made(store: DeviceStore, table: FoundTable, uniques: Sequence[UniqueIndex]) -> frozenset[str]:
+    """The columns of UNIQUE indexes whose values all look made."""
     named = (name for u in uniques for name in u.columns if name is not None)
     columns = list(dict.fromkeys(named))
     if not columns:
-        return frozenset(), frozenset()
+        return frozenset()
     sql = CHECK.made_values(t=table, columns=columns)
     row = store.first(sql, {"most_rows": MOST_ROWS}) or ()
-    counts = list(zip(columns, row[::2], row[1::2], strict=True))
-    filled = frozenset(name for name, values, _ in counts if values)
-    return filled, frozenset(name for name, values, made in counts if 0 < values == made)
+    counts = zip(columns, row[::2], row[1::2], strict=True)
+    return frozenset(name for name, values, made in counts if 0 < values == made)
 
 
 def _not_utf8(store: DeviceStore, table: FoundTable) -> tuple[str, ...]:

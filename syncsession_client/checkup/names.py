@@ -1,6 +1,8 @@
 """What the name of a column says of the table that it may reference. No I/O."""
 
 import re
+from collections.abc import Iterable
+from functools import cache
 
 _SEAMS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _POINTS = frozenset({"id", "fk", "ref"})
@@ -26,6 +28,7 @@ _IRREGULAR = {
 }
 
 
+@cache
 def words(name: str) -> tuple[str, ...]:
     """A name's words in lower case: `CustomerId`, `customer_id` and `customer id` are alike."""
     return tuple(w.lower() for w in re.split(r"[\W_]+", _SEAMS.sub("_", name)) if w)
@@ -46,6 +49,23 @@ def points_to_many(column: str) -> bool:
 def is_of_own_table(column: str) -> bool:
     """Whether the name is one for another row of the same table: `parent_id`, `ReportsTo`."""
     return bool(words(column)) and words(column)[0] in _SELF
+
+
+class Names:
+    """The names of tables, by the nouns in them: a column's name fits few of many."""
+
+    def __init__(self, tables: Iterable[str]) -> None:
+        self._by_noun: dict[str, list[str]] = {}
+        for table in tables:
+            for noun in _nouns(words(table)):
+                self._by_noun.setdefault(noun, []).append(table)
+
+    def like(self, column: str) -> dict[str, int]:
+        """The tables that a column's name fits, and how well: see `likeness`."""
+        nouns = {noun for stem in _stems(column) for noun in _nouns(stem)}
+        tables = dict.fromkeys(t for noun in sorted(nouns) for t in self._by_noun.get(noun, ()))
+        ranks = {table: likeness(column, table) for table in tables}
+        return {table: rank for table, rank in ranks.items() if rank is not None}
 
 
 def likeness(column: str, table: str) -> int | None:
@@ -73,6 +93,12 @@ def _rank(stem: tuple[str, ...], target: tuple[str, ...], is_pointer: bool) -> i
     return 2 if stem[-len(target) : -1] == target[:-1] else 3
 
 
+def _nouns(parts: tuple[str, ...]) -> frozenset[str]:
+    """What two names must share for one of them to fit the other."""
+    return _forms(parts[-1]) | _forms("".join(parts)) if parts else frozenset()
+
+
+@cache
 def _forms(noun: str) -> frozenset[str]:
     """What the singular of an English noun may be, itself included: one of them is it."""
     forms = {noun, _IRREGULAR.get(noun, noun)}

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from ..protocol.tables import Table, folded
 from .facts import KeyFacts, Sample
 from .findings import Finding, listed
-from .names import is_of_own_table, likeness, points, points_to_many, words
+from .names import Names, is_of_own_table, likeness, points, points_to_many, words
 
 _MOST = 0.5
 """The share of a column's values that must be keys of the table that its name tells."""
@@ -23,6 +23,9 @@ _UNLIKELY = 1e-6
 
 _FEWEST = 5
 """Different values that are needed before the values alone tell."""
+
+_ASKED = 20
+"""Tables in which the values of one column are looked up."""
 
 _NAMED = 4
 """Tables that a message names."""
@@ -76,13 +79,16 @@ def suspects(
 
     What is named after one of the `others`, whose keys are not numbered, holds keys of that one.
     """
-    others = [name for name in others if name not in parents]
+    named, others_named = Names(parents), Names(n for n in others if n not in parents)
     found = []
     for table in tables if parents else ():
         known = {name for r in table.references for name in r.columns}
         for column in (c for c in table.columns if c.name not in known):
-            suspect = _suspect(table, column.name, column.affinity, parents)
-            if _is_worth_a_look(suspect) and not _fits_better(suspect, others):
+            ranks = named.like(column.name)
+            suspect = _suspect(table, column.name, column.affinity, ranks, parents)
+            best = min((ranks[n] for n in suspect.by_name if n in ranks), default=_WEAK)
+            is_of_other = min(others_named.like(column.name).values(), default=_WEAK) < best
+            if _is_worth_a_look(suspect) and not is_of_other:
                 found.append(suspect)
     return found
 
@@ -104,8 +110,9 @@ def worth_asking(suspect: Suspect, sample: Sample, keys: Mapping[str, KeyFacts])
         and sample.highest <= (key.highest or 0)
     ]
     if not suspect.is_firm or suspect.by_name:
-        covering = [n for n in covering if n != suspect.table and keys[n].has_gaps]
-    return tuple(dict.fromkeys((*suspect.by_name, *covering)))
+        is_enough = sample.usable >= _FEWEST
+        covering = [n for n in covering if is_enough and n != suspect.table and keys[n].has_gaps]
+    return tuple(dict.fromkeys((*suspect.by_name, *covering)))[:_ASKED]
 
 
 def judge(suspect: Suspect, sample: Sample) -> Finding | None:
@@ -128,13 +135,17 @@ def judge(suspect: Suspect, sample: Sample) -> Finding | None:
     return _reference(suspect, sample, parents) if parents else None
 
 
-def _suspect(table: Table, column: str, affinity: str, parents: Mapping[str, str]) -> Suspect:
-    ranks = {name: likeness(column, name) for name in parents}
+def _suspect(
+    table: Table,
+    column: str,
+    affinity: str,
+    ranks: Mapping[str, int],
+    parents: Mapping[str, str],
+) -> Suspect:
     is_own_key = table.key == (column,)
     own = likeness(column, table.name) if is_own_key else None
-    known = {name: rank for name, rank in ranks.items() if rank is not None}
-    best = min(known.values(), default=None)
-    by_name = tuple(n for n, rank in known.items() if rank == best)
+    best = min(ranks.values(), default=None)
+    by_name = tuple(n for n in parents if best is not None and ranks.get(n) == best)
     if own is not None or (is_own_key and table.name in by_name):
         by_name = ()
     elif (not by_name or best == _WEAK) and table.name in parents and is_of_own_table(column):
@@ -149,14 +160,6 @@ def _suspect(table: Table, column: str, affinity: str, parents: Mapping[str, str
         is_firm=points(column) or (best == 0 and _ends_in_id(column)),
         sibling=_sibling(table, column),
     )
-
-
-def _fits_better(suspect: Suspect, others: Iterable[str]) -> bool:
-    """Whether the column's name fits the name of one of `others`, and better than any parent's."""
-    ranks = [rank for name in others if (rank := likeness(suspect.column, name)) is not None]
-    by_parent = [likeness(suspect.column, name) for name in suspect.by_name]
-    known = [rank for rank in by_parent if rank is not None]
-    return min(ranks, default=_WEAK) < min(known, default=_WEAK)
 
 
 def _ends_in_id(column: str) -> bool:
@@ -228,7 +231,7 @@ def _reference(suspect: Suspect, sample: Sample, parents: Sequence[str]) -> Find
 def _either(parents: Sequence[str]) -> str:
     if len(parents) <= _NAMED:
         return " or ".join(parents)
-    return f"{listed(parents[:_NAMED])} or {len(parents) - _NAMED} more tables"
+    return f"{listed(parents[:_NAMED])} or one of more tables"
 
 
 def _evidence(sample: Sample, parents: Sequence[str]) -> str:

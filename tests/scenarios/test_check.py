@@ -275,6 +275,32 @@ KINDS = {
         ["INSERT INTO p VALUES (7), (9)", "INSERT INTO t VALUES (1, '7'), (2, '9'), (3, '')"],
         [("undeclared_reference", ["p_id"])],
     ),
+    "empty texts for none": (
+        [
+            "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, p_id TEXT)",
+        ],
+        ["INSERT INTO t VALUES (1, '')"],
+        [("undeclared_reference", ["p_id"])],
+    ),
+    "zeros and -1 for none": (
+        [
+            "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+            "CREATE TABLE t (id INTEGER PRIMARY KEY, p_id INTEGER)",
+        ],
+        ["INSERT INTO t VALUES (1, 0), (2, -1)"],
+        [("undeclared_reference", ["p_id"])],
+    ),
+    "16 bytes": (
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB UNIQUE)"],
+        ["INSERT INTO t VALUES (1, randomblob(16)), (2, randomblob(16)), (3, NULL)"],
+        [],
+    ),
+    "15 bytes": (
+        ["CREATE TABLE t (id INTEGER PRIMARY KEY, b BLOB UNIQUE)"],
+        ["INSERT INTO t VALUES (1, randomblob(16)), (2, randomblob(15))"],
+        [("unique_collision", ["b"])],
+    ),
     "uuids beside a table with integers": (
         [
             "CREATE TABLE p (id INTEGER PRIMARY KEY)",
@@ -302,8 +328,10 @@ KINDS = {
 def test_what_is_in_the_rows_is_seen(app, case):
     schema, rows, expected = KINDS[case]
     _, checked = check(app(*schema, *rows))
-    found = [(f["code"], f["columns"]) for f in findings(checked, "t")]
-    assert found == expected
+    found = findings(checked, "t")
+    assert [(f["code"], f["columns"]) for f in found] == expected
+    is_partial = case == "a partial UNIQUE"
+    assert any("(index one, partial)" in f["reason"] for f in found) is is_partial
 
 
 def test_names_of_every_kind_are_taken(app):

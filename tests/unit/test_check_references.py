@@ -2,9 +2,14 @@
 
 import pytest
 
-from syncsession_client.checkup.facts import MOST_ROWS, Sample
+from syncsession_client.checkup.facts import MOST_ROWS, KeyFacts, Sample
 from syncsession_client.checkup.findings import Finding
-from syncsession_client.checkup.references import judge, numbered_parents, suspects
+from syncsession_client.checkup.references import (
+    judge,
+    numbered_parents,
+    suspects,
+    worth_asking,
+)
 from syncsession_client.protocol.tables import Column, Reference, Table
 
 
@@ -139,6 +144,39 @@ def test_small_numbers_are_no_references_because_some_table_has_such_keys():
 def test_a_table_with_more_keys_than_are_counted_proves_nothing():
     assert Sample(9, 0, 1, 10**9, {}, {"t": MOST_ROWS}).chance("t") == 1.0
     assert Sample(9, 0, 1, 10**9, {}, {"t": MOST_ROWS - 1}).chance("t") < 1e-20
+
+
+KEYS = {
+    "orders": KeyFacts(50, 0, 1, 999),
+    "large": KeyFacts(500, 0, 1, 999),
+    "gaps": KeyFacts(50, 0, 1, 999),
+    "dense": KeyFacts(999, 0, 1, 999),
+    "few": KeyFacts(9, 0, 1, 999),
+    "low": KeyFacts(50, 0, 1, 50),
+    "empty": KeyFacts(),
+}
+
+
+def asked(column: str, usable: int) -> tuple[str, ...]:
+    parents = [table(name) for name in KEYS if name != "orders"]
+    tables = [*parents, table("orders", column)]
+    (suspect,) = (s for s in suspects(tables, numbered_parents(tables)) if s.column == column)
+    return worth_asking(suspect, Sample(usable, 0, 1, 100), KEYS)
+
+
+def test_values_are_looked_up_where_all_may_be_found_in_the_smallest_tables_first():
+    assert asked("author_id", 20) == ("orders", "gaps", "large", "dense")
+    assert asked("author_id", 0) == ()
+
+
+def test_values_alone_are_looked_up_where_that_could_tell_something():
+    assert asked("owner", 20) == ("gaps", "large")
+    assert asked("owner", 4) == ()
+
+
+def test_the_table_of_the_name_is_asked_whatever_it_holds():
+    assert asked("low_id", 20) == ("low", "gaps", "large")
+    assert asked("low_id", 4) == ("low",)
 
 
 def test_a_parent_id_is_of_the_same_table():

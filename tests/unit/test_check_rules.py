@@ -200,17 +200,12 @@ def test_rows_that_differ_in_their_key_cannot_collide_where_the_key_is_part_of_i
 
 
 def test_values_that_are_made_to_be_unique_do_not_collide():
-    assert amber(unique("u", filled=frozenset("u"), made=frozenset("u"))) == []
-    assert amber(unique("u", "v", filled=frozenset("uv"), made=frozenset("v"))) == []
+    assert amber(unique("u", made=frozenset("u"))) == []
+    assert amber(unique("u", "v", made=frozenset("v"))) == []
     named = "CREATE TABLE t (id INTEGER PRIMARY KEY, row_uuid, content_hash)"
     assert amber(unique("row_uuid", sql=named)) == []
-    assert amber(unique("row_uuid", sql=named, filled=frozenset(["row_uuid"]))) == [
-        "unique_collision"
-    ]
     hashes = frozenset(["content_hash"])
-    assert amber(unique("content_hash", sql=named, filled=hashes, made=hashes)) == [
-        "unique_collision"
-    ]
+    assert amber(unique("content_hash", sql=named, made=hashes)) == ["unique_collision"]
 
 
 def test_a_partial_index_and_one_of_an_expression_are_named():
