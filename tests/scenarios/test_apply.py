@@ -10,11 +10,10 @@ from contextlib import closing, contextmanager
 import apsw
 import pytest
 from processes import until
-from support import SECONDS, Device, Server, World, serving
+from support import SECONDS, Device, Server, World
 
 from syncsession_client import apply as applying
 from syncsession_client.store import DeviceStore
-from syncsession_server.settings import Settings
 
 SHELF = "CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT UNIQUE, checked INT)"
 SHELVED = (
@@ -38,11 +37,9 @@ def put(device: Device, count: int) -> None:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(embedded_server: Server) -> Server:
     """What is tested here happens on the device, so one kind of store will do."""
-    database = f"sqlite:///{tmp_path_factory.mktemp('apply') / 'server.db'}"
-    with serving(Settings(database=database, migrate=True)) as running:
-        yield running
+    return embedded_server
 
 
 @pytest.fixture
