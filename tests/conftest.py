@@ -40,6 +40,14 @@ def server(new_database: Callable[[], str]) -> Iterator[Server]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def embedded_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real server over SQLite only."""
+    database = f"sqlite:///{tmp_path_factory.mktemp('embedded') / 'server.db'}"
+    with serving(Settings(database=database, migrate=True)) as running:
+        yield running
+
+
 @pytest.fixture
 def world(server: Server, tmp_path: Path) -> World:
     """A tenant and a directory of the test's own. Application tables are shared by all tenants, so

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from schemas import KEYS, KINDS, NAMES
+from twins import quoted
 
 from syncsession_client.reconcile import refresh
 from syncsession_client.store import DeviceStore
@@ -31,10 +32,10 @@ def test_a_table_of_any_kind_is_captured(pair, kind):
     assert live == p.device.rows("SELECT typeof(k), quote(k) FROM t ORDER BY 2")
     assert p.device.value("SELECT count(*) FROM _sync_t WHERE is_deleted") == 1
     gone = p.device.value("SELECT key_1 FROM _sync_t WHERE is_deleted")
-    assert p.device.rows("SELECT 1 FROM t WHERE k IS " + quoted(gone)) == []
+    assert p.device.rows("SELECT 1 FROM t WHERE k IS " + literal(gone)) == []
 
 
-def quoted(value: Any) -> str:
+def literal(value: Any) -> str:
     return f"x'{value.hex()}'" if isinstance(value, bytes) else repr(value)
 
 
@@ -159,3 +160,121 @@ def test_a_table_of_many_columns_is_captured_and_compared(pair, key, columns):
         refresh(store, allow_mass_delete=False)
     assert [int(key) for key, _ in p.dirty("t")] == [3]
     assert [(int(row[0]), row[-2]) for row in p.sent("t")] == [(3, 6)]
+
+
+GENERATED = (
+    "CREATE TABLE t (k {} PRIMARY KEY, n INT, v AS (n * 2), s TEXT AS (k || n) STORED, "
+    "u GENERATED ALWAYS AS (n % 10) VIRTUAL UNIQUE)",
+    "CREATE INDEX i ON t (v, s)",
+    "CREATE UNIQUE INDEX j ON t (s) WHERE v > 4",
+)
+
+
+@pytest.mark.parametrize("key", ["TEXT", "INTEGER"])
+def test_generated_columns_are_neither_sent_nor_compared(pair, key):
+    table, *indexes = GENERATED
+    p = pair(table.format(key), *indexes, "INSERT INTO t (k, n) VALUES (1, 1), (2, 2), (3, 3)")
+    p.agree()
+    p.run(
+        "UPDATE t SET n = 5 WHERE k = 1",
+        "UPDATE t SET n = 3 WHERE k = 1",
+        "UPDATE t SET v = 3",
+        "INSERT INTO t VALUES (9, 9, 18, '99', 9)",
+        "INSERT INTO t VALUES (8, 8)",
+        "INSERT OR REPLACE INTO t VALUES (4, 12)",  # through the generated UNIQUE
+        "SELECT * FROM t INDEXED BY i WHERE v = 10",
+        "CREATE TABLE other (k AS (1) PRIMARY KEY)",
+    )
+    sent = [(int(row[0]), *row[1:]) for row in p.sent("t")]
+    assert sent == [(1, 0, 5), (2, 1), (4, 0, 12), (8, 0, 8)]
+    p.agree()
+    p.device.execute("CREATE INDEX later ON t (u)")
+    with DeviceStore(p.device.path) as store, store.write():
+        refresh(store, allow_mass_delete=False)
+    assert p.dirty("t") == []
+
+
+def test_values_that_the_table_makes_are_sent_as_they_are(pair):
+    p = pair(
+        "CREATE TABLE t (k TEXT PRIMARY KEY DEFAULT (hex(randomblob(8))), r DEFAULT (random()), "
+        "at DEFAULT CURRENT_TIMESTAMP, x DEFAULT (1.0 + 0.5), b DEFAULT (x'00' || 'a'), n NOT NULL "
+        "DEFAULT -1, s DEFAULT 'a''b', CHECK (length(s) = 3 AND (n < 0 OR x IS NOT NULL)))"
+    )
+    p.agree()
+    p.device.execute("INSERT INTO t DEFAULT VALUES", "INSERT INTO t (k) VALUES ('given')")
+    key, is_deleted, *values = p.sent("t")[-1]
+    assert (key, is_deleted, values[2:]) == ("given", 0, [1.5, "\0a", -1, "a'b"])
+    p.agree()
+    p.device.execute("UPDATE t SET r = NULL, s = 'abc'")
+    assert [row[3:5] for row in p.sent("t")] != []
+    with p.programs() as both:
+        for sql in ("INSERT INTO t (s) VALUES ('ab')", "INSERT INTO t (n, x) VALUES (1, NULL)"):
+            (ours, _), (twin, _) = (program.run(sql) for program in both)
+            assert ours == twin
+            assert ours.startswith("IntegrityError: CHECK constraint failed")
+
+
+def test_sqlites_own_count_of_keys_is_as_in_the_twin(pair):
+    p = pair(
+        "CREATE TABLE t (k INTEGER PRIMARY KEY AUTOINCREMENT, v UNIQUE)",
+        "CREATE TABLE u (k INTEGER PRIMARY KEY, v)",
+    )
+    p.run("INSERT INTO t (v) VALUES (1), (2), (3)")
+    p.agree()
+    p.run(
+        "DELETE FROM t WHERE k = 3",
+        "INSERT INTO t (v) VALUES (4)",
+        "INSERT OR IGNORE INTO t (v) VALUES (4)",
+        "INSERT OR REPLACE INTO t (v) VALUES (1)",
+        "INSERT INTO t VALUES (100, 5)",
+        "UPDATE t SET k = 200 WHERE k = 100",
+        "INSERT INTO t (v) VALUES (6)",
+        "INSERT INTO u (v) VALUES (7)",
+        "BEGIN",
+        "INSERT INTO t (v) VALUES (8)",
+        "ROLLBACK",
+        "SELECT * FROM sqlite_sequence",
+        "UPDATE sqlite_sequence SET seq = 500",
+        "INSERT INTO t (v) VALUES (9)",
+    )
+    assert p.device.rows("SELECT * FROM sqlite_sequence") == [("t", 501)]
+    assert {row[:2] for row in p.sent("t")} == {
+        *((1, 1), (3, 1)),
+        *((key, 0) for key in (4, 6, 200, 201, 501)),
+    }
+
+
+def test_rows_that_replace_removes_through_an_index_of_an_expression_are_found(pair):
+    p = pair(
+        "CREATE TABLE t (k TEXT PRIMARY KEY, v TEXT, w INT)",
+        "CREATE UNIQUE INDEX lowered ON t (lower(v))",
+        "CREATE UNIQUE INDEX partly ON t (w) WHERE w > 0",
+        "CREATE INDEX plain ON t (w, v DESC) WHERE v IS NOT NULL",
+        "INSERT INTO t VALUES ('a', 'A', 1), ('b', 'B', 2), ('c', 'C', 0), ('d', 'D', 0)",
+    )
+    p.agree()
+    p.run(
+        "INSERT INTO t VALUES ('z', 'a', 0)",
+        "INSERT OR REPLACE INTO t VALUES ('z', 'a', 2)",
+        "INSERT INTO t VALUES ('y', 'D', 5) ON CONFLICT (lower(v)) DO UPDATE SET w = 5",
+        "INSERT INTO t VALUES ('x', 'x', 5) ON CONFLICT (w) WHERE w > 0 DO NOTHING",
+        "UPDATE OR IGNORE t SET w = 2",
+        "UPDATE t SET w = -w",
+    )
+    assert [row[:2] for row in p.sent("t")] == [("a", 1), ("b", 1), ("d", 0), ("z", 0)]
+
+
+COLUMNS = [*NAMES, "ⅷ", "\u00a0", "🎻", "a.b", "a=b", "1", "key_1", "rowid", "old", "excluded"]
+
+
+@pytest.mark.parametrize("key", ["TEXT", "INTEGER"])
+def test_columns_of_any_name_are_sent(pair, key):
+    names = [quoted(name) for name in COLUMNS]
+    p = pair(
+        f"CREATE TABLE t (k {key} PRIMARY KEY, {', '.join(names)})", "INSERT INTO t (k) VALUES (1)"
+    )
+    p.agree()
+    for number, name in enumerate(names):
+        p.run(f"UPDATE t SET {name} = {number}")
+    p.run(f"CREATE UNIQUE INDEX i ON t ({', '.join(names)})")
+    assert [row[2:] for row in p.sent("t")] == [tuple(range(len(names)))]
