@@ -6,7 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from .. import triggers
-from ..identity import Choices, SyncTable, all_references, arrange, chosen, plan, undeclared
+from ..identity import (
+    Choices,
+    Registration,
+    SyncTable,
+    all_references,
+    arrange,
+    chosen,
+    plan,
+    undeclared,
+)
 from ..protocol.tables import MOST_TABLES, Reference, Table, folded
 from ..schema import SchemaObject
 from ..setup import check_same_choices
@@ -201,7 +210,7 @@ def _is_found_fast(reference: Reference, parent: Table | None) -> bool:
 
 
 def _as_synced(tables: Mapping[str, Table]) -> list[SyncTable]:
-    return arrange((table, f"_sync_{name}") for name, table in tables.items())
+    return arrange(Registration(t, f"_sync_{name}") for name, t in tables.items())
 
 
 def _contents(virtual: Mapping[str, SchemaObject]) -> Iterator[tuple[str, str]]:

@@ -61,7 +61,6 @@ class Peer:
         self._path = path
         self._known: dict[str, dict[Key, _Known]] = {}
         self._unsure: set[str] = set()  # tables of which digests have been forgotten
-        self._columns: dict[str, tuple[str, ...]] = {}
         self._tags: dict[str, dict[Any, bytes]] = {}
         self._schema_version = -1
         self._sessions = 0
@@ -93,11 +92,8 @@ class Peer:
         """As an engine begins; the columns that are new are new to the server too."""
         with store.write():
             reconcile.refresh(store, allow_mass_delete=True)
-            reconcile.log_filled(store, {t.name: t.values for t in store.tables()})
-        for table in store.tables():
-            if self._columns.get(table.name, table.values) != table.values:
-                self._unsure.add(table.name)
-            self._columns[table.name] = table.values
+            reconcile.log_filled(store, {t.wire_name: t.values for t in store.tables()})
+        self._unsure |= store.tables_anew()
 
     def _push(self, store: DeviceStore, outbox: Outbox) -> bool:
         """Seal, take what is sent, acknowledge; whether anything was sent."""
@@ -111,7 +107,7 @@ class Peer:
         if outbox.outgoing_tables():
             self._sessions += 1
             outcome = {"number": self._sessions, "corrected": False}
-            by_name = {t.name: t for t in tables}
+            by_name = {t.wire_name: t for t in tables}
             for number, name, _ in outbox.outgoing_numbers():
                 payload = bodies.decompress(
                     outbox.payload(number), push.SEALED, bodies.UNPACKED_LIMIT
@@ -122,7 +118,7 @@ class Peer:
         return outcome is not None
 
     def _take(self, table: SyncTable, row: Row) -> None:
-        known = self._known.setdefault(table.name, {})
+        known = self._known.setdefault(table.wire_name, {})
         first = META + len(table.identity)
         wire_key, values = row[META:first], row[first + int(table.is_local) :]
         key = _key(table, wire_key)
@@ -143,7 +139,7 @@ class Peer:
         """Give back all rows of the tables that sync asks for anew."""
         names = store.tables_anew()
         asked = [t for t in store.tables() if t.name in names]
-        listed = [PulledBatch(n, t.name, len(self._rows(t))) for n, t in enumerate(asked, 1)]
+        listed = [PulledBatch(n, t.wire_name, len(self._rows(t))) for n, t in enumerate(asked, 1)]
         answer = PullAnswer("", [[1, self._sessions]] if self._sessions else [], listed)
         with closing(self._downloaded(listed, asked)) as downloaded:
             apply(store, store.tables(), answer, downloaded, report=silent)
@@ -152,19 +148,20 @@ class Peer:
         self, listed: list[PulledBatch], tables: list[SyncTable]
     ) -> Iterator[tuple[PulledBatch, bodies.Payload]]:
         for one, table in zip(listed, tables, strict=True):
-            t = table.table
-            batch = batches.Batch(t.name, t.wire_key, t.wire_columns, self._rows(table))
+            batch = batches.Batch(
+                table.wire_name, table.wire_key, table.wire_columns, self._rows(table)
+            )
             yield one, bodies.Payload("identity", batches.encode(batch))
 
     def _rows(self, table: SyncTable) -> list[Row]:
         hint = (None,) if table.is_local else ()
         return [
             (row.session, None, None, 0, *row.key, *hint, *map(row.values.get, table.values))
-            for row in self._known.get(table.name, {}).values()
+            for row in self._known.get(table.wire_name, {}).values()
         ]
 
     def _compare(self, store: DeviceStore, table: SyncTable) -> None:
-        known = self._known.get(table.name, {})
+        known = self._known.get(table.wire_name, {})
         here = {
             _key(table, key): _shown(table, key, values) for key, values in identities(store, table)
         }
@@ -182,8 +179,8 @@ class Peer:
             f"SELECT a.{TAG}, r.row_id FROM {quote(table.name)} AS a JOIN {quote(table.rows)} AS r"
             f" ON r.key_1 = a.{quote(table.key[0])} AND r.is_deleted = 0 WHERE a.{TAG} IS NOT NULL"
         )
-        before, now = self._tags.get(table.name, {}), dict(found)
-        self._tags[table.name] = now
+        before, now = self._tags.get(table.wire_name, {}), dict(found)
+        self._tags[table.wire_name] = now
         if self._schema_version != store.schema_version():
             return  # nobody saw what happened while triggers were missing
         for tag, row_id in now.items():

@@ -9,6 +9,7 @@ import apsw
 
 from .script import Driver
 
+ERRORS = (sqlite3.Error, apsw.Error)
 SAID = "SELECT last_insert_rowid(), changes()"
 
 
@@ -43,7 +44,7 @@ class Program:
             rows = [shown(row) for row in self._db.execute(sql)]
             if sql == "PRAGMA foreign_key_check":
                 rows.sort()  # it goes through the tables in the order of a hash table
-        except (sqlite3.Error, apsw.Error) as raised:
+        except ERRORS as raised:
             error = f"{type(raised).__name__}: {raised}"
         if sql == "VACUUM" and not error:
             # It sets last_insert_rowid() to the number of views and triggers.

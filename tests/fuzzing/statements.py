@@ -8,7 +8,7 @@ from itertools import count
 from syncsession_client.statements import quote
 
 from .captured import TAG
-from .programs import Program
+from .programs import ERRORS, Program
 from .schemas import SchemaMaker
 from .script import CHECK, CONNECTIONS, Step
 from .values import VALUES, literal
@@ -74,11 +74,14 @@ class StatementMaker:
             (2, self._add_column),
             (2, self._drop_column),
             (2, self._rename_column),
+            (1, self._rename_table),
+            (1, self._create_table),
+            (1, self._drop_table),
             (2, self._index),
             (1, self._drop_index),
             (3, self._trigger),
             (1, self._drop_trigger),
-            (0, self._rebuild),
+            (2, self._rebuild),
         ]
 
     def next(self, twin: Program) -> Step:
@@ -86,6 +89,8 @@ class StatementMaker:
         if self._pending:
             return self._pending.pop(0)
         self._twin = twin
+        if not any(kind == "table" for _, kind in twin.all(_TABLES)):
+            return Step(self._schema.table())
         if self._maybe(0.06):
             return CHECK
         connection = 0 if self._maybe(0.85) else self._chance.randrange(1, CONNECTIONS)
@@ -210,6 +215,15 @@ class StatementMaker:
         column = self._chance.choice(columns)
         yield f"ALTER TABLE {table.name} RENAME COLUMN {column} TO {self._schema.name()}"
 
+    def _rename_table(self) -> Iterator[str]:
+        yield f"ALTER TABLE {self._table().name} RENAME TO {self._schema.name()}"
+
+    def _create_table(self) -> Iterator[str]:
+        yield self._schema.table()
+
+    def _drop_table(self) -> Iterator[str]:
+        yield f"DROP TABLE {self._table().name}"
+
     def _index(self) -> Iterator[str]:
         table = self._table()
         key = table.keys[0].name if len(table.keys) == 1 else None
@@ -290,7 +304,10 @@ class StatementMaker:
         return self._chance.choice([t for t in found if t.written and (or_view or not t.is_view)])
 
     def _described(self, name: str, kind: str) -> TableNow:
-        found = self._twin.all(f"PRAGMA table_xinfo({quote(name)})")
+        try:
+            found = self._twin.all(f"PRAGMA table_xinfo({quote(name)})")
+        except ERRORS:  # a view whose table is gone
+            found = []
         return TableNow(
             quote(name),
             tuple(
