@@ -12,8 +12,8 @@ demo: ## run the main job on real data, and check what came out
 	@.ci/setup.sh
 	@$(VENV_PYTHON) docs/demo.py
 
-test: ## run the tests, against a MariaDB that it installs where there is none
-	@.ci/setup.sh mariadb
+test: ## run the tests, with MariaDB and other languages, which it installs where they are missing
+	@.ci/setup.sh mariadb languages
 	@$(VENV_PYTHON) -m pytest
 
 soak: ## let many devices sync at once for a minute, and restart the database under them for another
@@ -32,5 +32,5 @@ bench: ## measure; BENCH_ARGS="push --rows 1000 --runs 1" chooses what
 	@$(VENV_PYTHON) -m benchmarks $(BENCH_ARGS)
 
 clean: ## remove .venv, caches and builds
-	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv dist .pytest_cache .mypy_cache .ruff_cache .hypothesis tests/programs/node_modules
 	find . -name .git -prune -o -name __pycache__ -prune -exec rm -rf {} +

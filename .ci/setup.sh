@@ -1,6 +1,7 @@
 #!/bin/sh
 # Install what a target needs: .venv, with this project and what its tests import in it, and first,
-# when called as `setup.sh mariadb`, a MariaDB for tests to start. Called by make.
+# where `mariadb` is named, a MariaDB for tests to start, and where `languages` is, what the programs
+# in tests/programs need. Called by make.
 #
 # Does nothing where all is there. .venv is current while the stamp in it holds where the checkout is
 # and the checksum of pyproject.toml. PYTHON names the interpreter; else the first one that will do
@@ -13,11 +14,13 @@ stamp=.venv/stamp
 wanted="$(pwd -P) $(cksum <pyproject.toml)"
 
 main() {
-    case "$*" in
-    "") ;;
-    mariadb) has_mariadb || install_mariadb ;;
-    *) fail "there is no $* to set up: say .ci/setup.sh, or .ci/setup.sh mariadb" ;;
-    esac
+    for what in "$@"; do
+        case "$what" in
+        mariadb) has_mariadb || install_mariadb ;;
+        languages) install_languages ;;
+        *) fail "there is no $what to set up: say .ci/setup.sh, with mariadb, languages or both" ;;
+        esac
+    done
     venv_is_current || make_venv
 }
 
@@ -73,6 +76,62 @@ install_mariadb() {
     apt_install "the tests start a MariaDB of their own, and there is none here" \
         mariadb-server-core mariadb-client-core
     has_mariadb || fail "mariadbd or mariadb-install-db is still missing, with MariaDB installed."
+}
+
+# Other languages
+
+programs=tests/programs
+modules="$programs/node_modules"
+
+install_languages() {
+    missing="$(missing_for_languages)"
+    # shellcheck disable=SC2086  # one package a word
+    [ -z "$missing" ] ||
+        apt_install "the tests run programs in other languages, and not all is here for that" \
+            $missing
+    modules_are_current || make_modules
+}
+
+# Debian's packages with what is not here, one a line. The compiler is for better-sqlite3.
+missing_for_languages() {
+    command -v sqlite3 >/dev/null || echo sqlite3
+    perl -MDBD::SQLite -e 1 2>/dev/null || echo libdbd-sqlite3-perl
+    command -v node >/dev/null || echo nodejs
+    command -v npm >/dev/null || echo npm
+    command -v g++ >/dev/null || echo g++
+    command -v make >/dev/null || echo make
+}
+
+wanted_modules() {
+    printf '%s %s\n' "$(cksum <"$programs/package-lock.json")" "$(node -p 'process.version')"
+}
+
+modules_are_current() {
+    [ -f "$modules/.stamp" ] && [ "$(cat "$modules/.stamp")" = "$(wanted_modules)" ]
+}
+
+# better-sqlite3 is compiled here, which needs no download but npm's, and without optimization, which
+# takes a quarter of the time.
+make_modules() {
+    say "installing what Node's programs in $programs import; this takes half a minute"
+    npm ci --prefix "$programs" --ignore-scripts --no-audit --no-fund --loglevel=error >&2 ||
+        fail "npm could not install $programs/package-lock.json; the first set-up needs the network."
+    # shellcheck disable=SC2046  # one option, or none
+    CFLAGS=-O0 CXXFLAGS=-O0 npm run --prefix "$programs" build -- $(node_headers) \
+        >"$modules/build.log" 2>&1 || {
+        tail -n 20 "$modules/build.log" >&2
+        fail "could not build better-sqlite3: all that was said is in $modules/build.log"
+    }
+    wanted_modules >"$modules/.stamp"
+}
+
+# The option that names the directory of Node's headers, where they are here: else they are downloaded.
+node_headers() {
+    root="$(node -p 'path.dirname(path.dirname(process.execPath))')"
+    major="$(node -p 'process.versions.node.split(".")[0]')"
+    if grep -qs "NODE_MAJOR_VERSION $major\$" "$root/include/node/node_version.h"; then
+        printf '%s\n' "--nodedir=$root"
+    fi
 }
 
 # Python

@@ -38,6 +38,13 @@ def until(is_so: Callable[[], Any], *, every: float = _POLL_SECONDS) -> None:
         time.sleep(every)
 
 
+def program(name: str) -> str:
+    """The path of a program that tests run and that is not Python's."""
+    found = shutil.which(name)
+    assert found, f"{name} is missing: tests run it. Say .ci/setup.sh languages, or make test"
+    return found
+
+
 class ServerProcess:
     """One `syncsession-server run`, on a port of its own."""
 

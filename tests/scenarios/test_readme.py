@@ -2,7 +2,6 @@
 
 import os
 import re
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +11,7 @@ import uuid
 from contextlib import closing, suppress
 from pathlib import Path
 
-import pytest
+from processes import program
 
 ROOT = Path(__file__).parents[2]
 DEFAULT_PORT = "8484"
@@ -133,8 +132,8 @@ def test_closing_the_terminal_stops_the_server(tmp_path):
     assert "syncsession-server has stopped" in bash.last_words
 
 
-@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="the sqlite3 shell is missing")
 def test_the_tutorial_ends_with_both_devices_in_step(tmp_path):
+    program("sqlite3")
     printed = ""
     lines = "".join(blocks(ROOT / "docs" / "tutorial.md")).splitlines()
     clean_up = len(lines) - 2  # the last kill, and uninstall
