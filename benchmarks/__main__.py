@@ -2,13 +2,15 @@
 
 import json
 import platform
+import tempfile
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
 
 import apsw
 import click
 
-from . import cases, floors
+from . import capture, cases, floors, upkeep
 from .place import Place, alone, place
 from .staging import staging
 
@@ -138,9 +140,15 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "staging": measure_staging,
 }
 
+LOCAL: dict[str, Callable[[Path, int], Figures]] = {
+    "capture": capture.measure,
+    **upkeep.CASES,
+}
+"""Cases of one device's file, in a directory, without a server."""
+
 
 @click.command()
-@click.argument("names", nargs=-1, type=click.Choice(sorted(CASES)))
+@click.argument("names", nargs=-1, type=click.Choice(sorted(CASES | LOCAL)))
 @click.option("--rows", "count", default=100_000, show_default=True, help="Rows in a case.")
 @click.option("--runs", default=5, show_default=True, help="Runs of each case.")
 @click.option(
@@ -156,9 +164,16 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
 def main(
     names: tuple[str, ...], count: int, runs: int, kinds: tuple[str, ...], as_json: bool
 ) -> None:
-    """Measure push, pull and an idle sync."""
+    """Measure what a sync takes, and what it costs the programs that write to the file."""
+    chosen = names or (*LOCAL, *CASES)
+    for name in (n for n in chosen if n in LOCAL):
+        measured = []
+        for _ in range(runs):
+            with tempfile.TemporaryDirectory() as made:
+                measured.append(LOCAL[name](Path(made), count))
+        report(name, count, measured, as_json=as_json)
     for kind in kinds:
-        for name in names or tuple(CASES):
+        for name in (n for n in chosen if n in CASES):
             measured = []
             for _ in range(runs):
                 with place(kind) as here:

@@ -13,11 +13,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.mariadb import private_mariadb
 
 _START_SECONDS = 20.0
+
+Result = TypeVar("Result")
 
 
 class Place:
@@ -85,16 +87,16 @@ def _ready(log: Path) -> str:
     raise TimeoutError(f"the server did not start: {log.read_text()}")
 
 
-def alone(function: Callable[..., float], *args: Any) -> tuple[float, float]:
-    """(the seconds that `function` returns, peak MB) of a run in a process of its own."""
+def alone(function: Callable[..., Result], *args: Any) -> tuple[Result, float]:
+    """(what `function` returns, peak MB) of a run in a process of its own."""
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(_measured, (function, args))
 
 
-def _measured(function: Callable[..., float], args: tuple[Any, ...]) -> tuple[float, float]:
-    seconds = function(*args)
-    return seconds, peak_mb(os.getpid())
+def _measured(function: Callable[..., Result], args: tuple[Any, ...]) -> tuple[Result, float]:
+    result = function(*args)
+    return result, peak_mb(os.getpid())
 
 
 def peak_mb(pid: int) -> float:

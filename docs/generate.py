@@ -5,6 +5,7 @@ that they cannot differ from it. Everything else in docs/ is written by hand.
 """
 
 import argparse
+import inspect
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -100,6 +101,8 @@ def _cli_page() -> str:
         "| 1 | failed; the same command will fail again |\n"
         "| 2 | wrong usage: a flag, an argument or a setting is missing or of no use |\n"
         "| 75 | failed for now; the same command may succeed later |",
+        "The exit code of `syncsession-client check` is its verdict: 0 green, 1 amber, 2 red. "
+        "Where it fails or is used wrongly, and so has none, it ends with 3 (or 75).",
         "An error is one line, `Error: what is wrong, and the way out [code]`. The codes are in "
         "[errors.md](errors.md). Every command has `--help`, every program `--version`.",
     ]
@@ -111,7 +114,7 @@ def _cli_page() -> str:
 def _command(name: str, command: click.Command) -> Iterator[str]:
     arguments = [p for p in command.params if isinstance(p, click.Argument)]
     options = [p for p in command.params if isinstance(p, click.Option)]
-    text, _, example = (command.help or "").partition("\b")
+    text, _, example = inspect.cleandoc(command.help or "").partition("\b")
     yield text.strip()
     usage = [name, *(_argument(a) for a in arguments), "[OPTIONS]"]
     yield f"    {' '.join(usage)}"

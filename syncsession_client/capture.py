@@ -63,7 +63,7 @@ def statements(table: SyncTable) -> Iterator[tuple[str, str]]:
     yield table.dirty_index, CAPTURE.create_dirty_index(t=table)
     if table.is_mapped:
         yield table.live_index, CAPTURE.create_live_index(t=table)
-        yield table.gone_index, CAPTURE.create_gone_index(t=table)
+    yield table.gone_index, CAPTURE.create_gone_index(t=table)
     yield table.view, CAPTURE.create_view(t=table)
     for event in _EVENTS:
         yield table.trigger(event), getattr(CAPTURE, f"create_{event}_trigger")(t=table)

@@ -2,6 +2,8 @@
 
 import json
 import os
+import shutil
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +15,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 
 from . import setup
+from .checkup import text as checkup_text
+from .checkup.database import check_up
 from .engine import (
     BATCH_ROWS,
     MOST_BATCH_ROWS,
@@ -23,7 +27,7 @@ from .engine import (
 )
 from .identity import Choices
 from .progress import Progress, Report, silent
-from .protocol.commands import Cli
+from .protocol.commands import Cli, Judge
 from .protocol.errors import InvalidSetting
 from .protocol.tables import KeyKind
 from .status import read_status, set_user
@@ -70,6 +74,34 @@ _MASS_DELETE = click.option(
 )
 
 
+_EXIT_CODES = {"green": 0, "amber": 1, "red": 2}
+_NARROW, _WIDE = 60, 100
+
+
+def _table_options(command: _F) -> _F:
+    options = (
+        click.option("--table", "tables", multiple=True, help="Sync this table; else every table."),
+        click.option("--exclude", multiple=True, help="Leave this table out."),
+        click.option(
+            "--key",
+            "keys",
+            multiple=True,
+            metavar="TABLE=global|local",
+            help="What the table's key means: the same on every device, or only on its own.",
+        ),
+        click.option(
+            "--ref",
+            "references",
+            multiple=True,
+            metavar="CHILD.COLUMN=PARENT",
+            help="A reference that the schema does not declare.",
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
 def _sync_options(command: _F) -> _F:
     options = (
         *(_DATABASE, _SERVER, _TOKEN_FILE),
@@ -86,26 +118,39 @@ def main() -> None:
     """Keep SQLite files that already exist in step."""
 
 
+@main.command(cls=Judge)
+@_DATABASE
+@_table_options
+@_JSON
+def check(
+    database: Path,
+    tables: tuple[str, ...],
+    exclude: tuple[str, ...],
+    keys: tuple[str, ...],
+    references: tuple[str, ...],
+    as_json: bool,
+) -> None:
+    """Tell, table by table, what `init` with the same options would meet; write nothing.
+
+    Green: nothing to note. Amber: the table takes part, but look at this first. Red: it cannot.
+    Exit code: 0 all green, 1 some amber, 2 some red; 3 there is no verdict, for the command failed
+    or was used wrongly.
+
+    \b
+    Example:
+        syncsession-client check notes.db
+    """
+    choices = Choices(tables, exclude, _key_kinds(keys), _references(references))
+    checkup = check_up(database, choices)
+    _print(checkup.as_json(), as_json, "\n".join(checkup_text.lines(checkup, width=_width())))
+    click.get_current_context().exit(_EXIT_CODES[checkup.verdict])
+
+
 @main.command()
 @_DATABASE
 @_SERVER
 @_TOKEN_FILE
-@click.option("--table", "tables", multiple=True, help="Sync this table; else every table.")
-@click.option("--exclude", multiple=True, help="Leave this table out.")
-@click.option(
-    "--key",
-    "keys",
-    multiple=True,
-    metavar="TABLE=global|local",
-    help="What the table's key means: the same on every device, or only on its own.",
-)
-@click.option(
-    "--ref",
-    "references",
-    multiple=True,
-    metavar="CHILD.COLUMN=PARENT",
-    help="A reference that the schema does not declare.",
-)
+@_table_options
 @click.option("--user", help="Whose edits these are; else the token's user.")
 @click.option("--dry-run", is_flag=True, help="Print the SQL, and change nothing.")
 @_JSON
@@ -345,7 +390,19 @@ def _progress() -> Iterator[Report]:
 
 
 def _print(result: dict[str, Any], as_json: bool, text: str) -> None:
-    click.echo(json.dumps(result) if as_json else text)
+    click.echo(json.dumps(result) if as_json else text, color=_color())
+
+
+def _color() -> bool | None:
+    """Colours only on a terminal, and not where they are unwanted: https://no-color.org."""
+    return False if os.environ.get("NO_COLOR") else None
+
+
+def _width() -> int:
+    """Where lines are to be wrapped: on a terminal only."""
+    if not sys.stdout.isatty():
+        return 0
+    return min(max(shutil.get_terminal_size().columns, _NARROW), _WIDE)
 
 
 def _count(number: int, noun: str) -> str:

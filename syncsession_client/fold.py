@@ -39,8 +39,7 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
 ) -> None:
-    store.run(FOLD.drop_collected())
-    store.run(FOLD.collect(t=table))
+    _collect(store, table)
     for column, rows in table.parents.items():
         parent = next(t for t in tables if t.rows == rows)
         store.run(FOLD.add_placeholders(t=table, column=column, parent=parent))
@@ -48,11 +47,9 @@ def _fold_table(
     if table.is_local:
         _fold_local(store, table, generation)
     elif table.is_mapped:
-        _correct_collected(store, table)
         store.run(FOLD.tombstone_mapped(t=table), number)
         store.run(FOLD.insert_mapped(t=table), number)
     else:
-        _correct_collected(store, table)
         store.run(FOLD.fold_plain(t=table), number)
     store.run(FOLD.empty_log(t=table))
     if table.is_local and store.first(FOLD.has_rekeyed()):
@@ -61,26 +58,34 @@ def _fold_table(
     store.run(FOLD.drop_collected())
 
 
+def _collect(store: DeviceStore, table: SyncTable) -> None:
+    """Find the last entry of each key; where the table says otherwise, it is right.
+
+    An application's trigger that fires before ours logs its own edits first, so that the last entry
+    may be of an earlier edit; and REPLACE may remove a row of which only the insertion is logged.
+    """
+    store.run(FOLD.drop_collected())
+    store.run(FOLD.collect(t=table))
+    if store.run(FOLD.correct_log(t=table)):
+        store.run(FOLD.drop_collected())
+        store.run(FOLD.collect(t=table))
+    if table.is_collated:
+        store.run(FOLD.correct_keys(t=table))
+
+
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
+    store.run(FOLD.mark_returned(t=table))
+    if store.first(FOLD.has_returns(t=table)):
+        store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
-        store.run(FOLD.mark_returned(t=table))
+        store.run(FOLD.mark_moved(t=table))
         _fold_in_order(store, table, generation)
         return
-    _correct_collected(store, table)
-    store.run(FOLD.mark_returned(t=table))
     number = {"generation": generation}
-    if store.first(FOLD.has_deletes(t=table)):
-        store.run(FOLD.mark_reborn(t=table))
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
     store.run(FOLD.adopt_placeholders(t=table), number)
     store.run(FOLD.insert_local(t=table), number)
-
-
-def _correct_collected(store: DeviceStore, table: SyncTable) -> None:
-    store.run(FOLD.correct_collected(t=table))
-    if table.is_collated:
-        store.run(FOLD.correct_keys(t=table))
 
 
 @dataclass(frozen=True)

@@ -193,8 +193,7 @@ def plan(
         OutsideReference: a synced table references one that is not.
         Unsyncable: nothing can be synced, or a key cannot be local.
     """
-    _check_names(found, choices)
-    wanted = _wanted(found, choices)
+    wanted = chosen(found, choices)
     skipped: dict[str, SyncError] = {n: _no_key(t) for n, t in wanted.items() if not t.key}
     skipped |= {name: error for name, error in (refused or {}).items() if name in wanted}
     if skipped and (choices.tables or len(skipped) == len(wanted)):
@@ -202,7 +201,7 @@ def plan(
     syncable = {name: table for name, table in wanted.items() if name not in skipped}
     if not syncable:
         raise Unsyncable("there is no table to sync: create one first")
-    references = {name: _references(t, choices, found) for name, t in syncable.items()}
+    references = {n: all_references(t, choices, found) for n, t in syncable.items()}
     _check_references(references, found, syncable)
     kinds = _kinds(syncable, references, choices)
     targets = _targets(syncable, references, kinds)
@@ -277,7 +276,13 @@ def _get(found: Mapping[str, FoundTable], name: str) -> FoundTable:
     return next(table for key, table in found.items() if folded(key) == folded(name))
 
 
-def _wanted(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, FoundTable]:
+def chosen(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, FoundTable]:
+    """The tables that the choices let take part, whether they can or not.
+
+    Raises:
+        UnknownName: as `plan`.
+    """
+    _check_names(found, choices)
     included = {folded(name) for name in choices.tables or found}
     included -= {folded(name) for name in choices.exclude}
     return {name: table for name, table in found.items() if folded(name) in included}
@@ -295,7 +300,7 @@ def _no_key(table: FoundTable) -> Unsyncable:
     )
 
 
-def _references(
+def all_references(
     table: FoundTable, choices: Choices, found: Mapping[str, FoundTable]
 ) -> tuple[Reference, ...]:
     """Declared references under the names that the tables have, then those given by --ref."""

@@ -120,7 +120,7 @@ def _add(store: DeviceStore, planned: Plan, taken: dict[str, str]) -> int:
 def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | None) -> Initialized:
     reconcile.refresh(store, allow_mass_delete=False)
     known = {folded(t.name): t for t in store.tables()}
-    _check_same_keys(store, known, choices)
+    check_same_choices(store, known, choices)
     names = tuple(t.name for t in known.values())
     planned = _plan(
         store,
@@ -142,7 +142,12 @@ def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | Non
     )
 
 
-def _check_same_keys(store: DeviceStore, known: dict[str, SyncTable], choices: Choices) -> None:
+def check_same_choices(store: DeviceStore, known: dict[str, SyncTable], choices: Choices) -> None:
+    """Refuse choices that are not those with which the tables were set up.
+
+    Raises:
+        AlreadyInitialized: another kind of key, a new reference, or a table to leave out.
+    """
     for name, kind in choices.keys.items():
         table = known.get(folded(name))
         if table is not None and table.table.key_kind != kind:

@@ -14,7 +14,7 @@ import msgspec
 import uuid_utils
 
 from .identity import SyncTable, arrange
-from .protocol.batches import Row, digests, parts, take
+from .protocol.batches import Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
     NoSuchFile,
@@ -52,18 +52,29 @@ class DeviceStore:
     """One connection to the application's file. Whoever opens it closes it, by `with`.
 
     A disposable file is one that is thrown away unless its maker finishes it, and then syncs it.
+    One that is only read stays byte for byte what it is, and so does what stands beside it.
 
     Raises:
         NoSuchFile, NotADatabase: there is no file, or it is not an SQLite database.
-        NotWritable: it cannot be written.
+        NotWritable: it cannot be written; or cannot be read, where that is all that is wanted.
         DatabaseLocked: another program held a lock for longer than the busy timeout.
     """
 
-    def __init__(self, path: Path, *, create: bool = False, is_disposable: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        create: bool = False,
+        is_disposable: bool = False,
+        read_only: bool = False,
+    ) -> None:
         self.path = path
         self._is_disposable = is_disposable
+        self._is_read_only = read_only
+        self._act = "read where nothing may be written (use a copy)" if read_only else "written"
         if not create:
-            _check_file(path)
+            _check_file(path, os.R_OK if read_only else os.W_OK)
+        # a file that may not be written is opened for reading then: https://sqlite.org/c3ref/open.html
         flags = apsw.SQLITE_OPEN_READWRITE | (apsw.SQLITE_OPEN_CREATE if create else 0)
         with self._errors():
             self._db = apsw.Connection(str(path), flags=flags)
@@ -273,6 +284,8 @@ class DeviceStore:
         )
 
     def _prepare(self) -> None:
+        if self._is_read_only:
+            self._leave_as_it_is()
         self._db.execute(SCHEMA.defer_busy)
         self._db.execute(SCHEMA.ignore_foreign_keys)
         self._db.execute(SCHEMA.cache)
@@ -282,9 +295,15 @@ class DeviceStore:
             self._db.execute(SCHEMA.journal_in_memory)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
         self._db.create_scalar_function("uuid7", _uuid7, 0)
-        self._db.create_scalar_function("row_digest", lambda *values: digests([values])[0])
+        self._db.create_scalar_function("row_digest", digest)
         self._db.create_scalar_function("row_part", lambda *values: msgspec.msgpack.encode(values))
         self._db.create_scalar_function("digest_of_parts", _digest_of_parts)
+
+    def _leave_as_it_is(self) -> None:
+        """Write nothing, not even what was committed to a WAL that nobody else holds open."""
+        if self.path.with_name(f"{self.path.name}-wal").exists():
+            self._db.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
+        self._db.execute(SCHEMA.only_read)
 
     def _rollback(self) -> None:
         if self._db.in_transaction:
@@ -297,10 +316,8 @@ class DeviceStore:
             yield
         except (apsw.NotADBError, apsw.CorruptError) as error:
             raise NotADatabase(f"{self.path} is not an SQLite database: {error}") from error
-        except apsw.CantOpenError as error:
-            raise NotWritable(f"{self.path} cannot be opened for writing: {error}") from error
-        except (apsw.ReadOnlyError, apsw.PermissionsError) as error:
-            raise NotWritable(f"{self.path} cannot be written: {error}") from error
+        except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.PermissionsError) as error:
+            raise NotWritable(f"{self.path} cannot be {self._act}: {error}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise DatabaseLocked(f"another program writes to {self.path}; try again") from error
         except (apsw.FullError, apsw.IOError) as error:
@@ -320,7 +337,7 @@ class DeviceStore:
             ) from error
 
 
-def _check_file(path: Path) -> None:
+def _check_file(path: Path, needed: int) -> None:
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
@@ -329,8 +346,9 @@ def _check_file(path: Path) -> None:
         raise NotWritable(f"{path} cannot be reached: {error.strerror}") from error
     if stat.S_ISDIR(mode):
         raise NotADatabase(f"{path} is a directory, not an SQLite database")
-    if not os.access(path, os.W_OK):
-        raise NotWritable(f"{path} cannot be written: give its owner, or yourself, the permission")
+    if not os.access(path, needed):
+        act = "written" if needed == os.W_OK else "read"
+        raise NotWritable(f"{path} cannot be {act}: give its owner, or yourself, the permission")
 
 
 def _uuid7(*_: object) -> bytes:
@@ -340,7 +358,7 @@ def _uuid7(*_: object) -> bytes:
 def _digest_of_parts(*parts: Any) -> bytes:
     """The digest of a row whose values were encoded some at a time."""
     decode = msgspec.msgpack.decode
-    return digests([tuple(value for part in parts for value in decode(part))])[0]
+    return digest(*(value for part in parts for value in decode(part)))
 
 
 _DEFINITIONS = frozenset(

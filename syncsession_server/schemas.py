@@ -8,11 +8,9 @@ from marshmallow import Schema, ValidationError, fields, post_load, validate
 
 from syncsession_client.protocol.errors import BadRequest
 from syncsession_client.protocol.session_set import SessionSet
-from syncsession_client.protocol.tables import Table
+from syncsession_client.protocol.tables import MOST_COLUMNS, MOST_NAME, MOST_TABLES, Table
 
 _AFFINITIES = ("integer", "real", "text", "blob", "numeric")
-_MOST_TABLES = 1000
-_MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
 _MOST_ROWS = 10**12
 
 
@@ -22,12 +20,12 @@ def _no_nul(name: str) -> None:
 
 
 def _name() -> fields.String:
-    return fields.String(required=True, validate=[validate.Length(1, 64), _no_nul])
+    return fields.String(required=True, validate=[validate.Length(1, MOST_NAME), _no_nul])
 
 
 def _names(*, least: int = 0) -> fields.List[str]:
-    inner = fields.String(validate=[validate.Length(1, 64), _no_nul])
-    return fields.List(inner, validate=validate.Length(least, _MOST_COLUMNS))
+    inner = fields.String(validate=[validate.Length(1, MOST_NAME), _no_nul])
+    return fields.List(inner, validate=validate.Length(least, MOST_COLUMNS))
 
 
 def _text() -> fields.String:
@@ -40,7 +38,7 @@ class ColumnSchema(Schema):
     name = _name()
     affinity = fields.String(required=True, validate=validate.OneOf(_AFFINITIES))
     collation = fields.String(validate=validate.OneOf(("BINARY", "NOCASE", "RTRIM")))
-    row_id_of = fields.String(allow_none=True, validate=[validate.Length(1, 64), _no_nul])
+    row_id_of = fields.String(allow_none=True, validate=[validate.Length(1, MOST_NAME), _no_nul])
 
 
 class ReferenceSchema(Schema):
@@ -61,7 +59,7 @@ class TableSchema(Schema):
     key_kind = fields.String(required=True, validate=validate.OneOf(("global", "local")))
     key = _names(least=1)
     columns = fields.List(
-        fields.Nested(ColumnSchema), required=True, validate=validate.Length(1, _MOST_COLUMNS)
+        fields.Nested(ColumnSchema), required=True, validate=validate.Length(1, MOST_COLUMNS)
     )
     references = fields.List(fields.Nested(ReferenceSchema), validate=validate.Length(max=1000))
     unique = fields.List(_names(), validate=validate.Length(max=1000))
@@ -78,7 +76,7 @@ class TablesSchema(Schema):
     """PUT /v1/tables: what a device's database holds."""
 
     tables = fields.List(
-        fields.Nested(TableSchema), required=True, validate=validate.Length(1, _MOST_TABLES)
+        fields.Nested(TableSchema), required=True, validate=validate.Length(1, MOST_TABLES)
     )
 
 
@@ -94,14 +92,14 @@ class PushSchema(Schema):
     """PUT /v1/push/{session}: begin a push."""
 
     tables = fields.List(
-        fields.Nested(PushTableSchema), required=True, validate=validate.Length(1, _MOST_TABLES)
+        fields.Nested(PushTableSchema), required=True, validate=validate.Length(1, MOST_TABLES)
     )
 
 
 class ProcessedSchema(Schema):
     """Tables that have the same processed set."""
 
-    tables = fields.List(_name(), required=True, validate=validate.Length(1, _MOST_TABLES))
+    tables = fields.List(_name(), required=True, validate=validate.Length(1, MOST_TABLES))
     sessions = fields.List(
         fields.List(fields.Integer(strict=True), validate=validate.Length(equal=2)),
         required=True,
@@ -124,7 +122,7 @@ class PullSchema(Schema):
     """PUT /v1/pull/{pull}: begin a pull."""
 
     processed = fields.List(
-        fields.Nested(ProcessedSchema), required=True, validate=validate.Length(1, _MOST_TABLES)
+        fields.Nested(ProcessedSchema), required=True, validate=validate.Length(1, MOST_TABLES)
     )
 
 

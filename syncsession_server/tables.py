@@ -9,14 +9,13 @@ import msgspec
 
 from syncsession_client.protocol.batches import META, Batch
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
-from syncsession_client.protocol.tables import Column, Table, folded
+from syncsession_client.protocol.tables import MOST_COLUMNS, Column, Table, folded
 
 _OUR_COLUMNS = re.compile(
     r"(app_)*(tenant_id|modified_at_utc|modified_by_user_id|is_deleted|row_id|sync_\w+)",
     re.IGNORECASE,
 )
 _OUR_TABLES = re.compile(r"(app_)*(sync_|_sync_|sqlite_|ix_).*", re.IGNORECASE | re.DOTALL)
-_MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are ours
 _INT64 = range(-(2**63), 2**63)
 _META_TYPES: tuple[set[type], ...] = (
     {int, type(None)},
@@ -55,10 +54,10 @@ def merged(here: Table | None, described: Table) -> Table:
                 f"{described.name}.{column.name} is {_kind(column)} on this device and "
                 f"{_kind(known)} on the server: give the column another name, or the same type"
             )
-    if len(columns) > _MOST_COLUMNS:
+    if len(columns) > MOST_COLUMNS:
         raise SchemaContradiction(
             f"{described.name} would have {len(columns)} columns on the server; the most is "
-            f"{_MOST_COLUMNS}: sync fewer of them"
+            f"{MOST_COLUMNS}: sync fewer of them"
         )
     return msgspec.structs.replace(here, columns=tuple(columns.values()))
 

@@ -14,7 +14,7 @@ from aiohttp import web
 
 from syncsession_client.engine import Synced, SyncEngine, clone_database
 from syncsession_client.identity import Choices, SyncTable
-from syncsession_client.protocol.batches import META
+from syncsession_client.protocol.batches import META, Row
 from syncsession_client.rows import ROWS
 from syncsession_client.setup import initialize
 from syncsession_client.statements import to_pyformat
@@ -152,7 +152,10 @@ class Device:
     def identities(self) -> dict[str, list[tuple[Any, ...]]]:
         """Every row of every table as everyone knows it: integers as the rows they stand for."""
         with DeviceStore(self.path) as store, store.read():
-            return {t.name: sorted(identities(store, t), key=repr) for t in store.tables()}
+            return {
+                t.name: sorted((key + values for key, values in identities(store, t)), key=repr)
+                for t in store.tables()
+            }
 
     def orphans(self) -> list[tuple[Any, ...]]:
         return self.rows("PRAGMA foreign_key_check")
@@ -187,12 +190,12 @@ class World:
         return Device(path, self.server.url, self.token).init(**choices)
 
 
-def identities(store: DeviceStore, table: SyncTable) -> Iterator[tuple[Any, ...]]:
+def identities(store: DeviceStore, table: SyncTable) -> Iterator[tuple[Row, Row]]:
     """(wire key, values) of each live row, read as a push would read it if all were dirty."""
     sql = ROWS.dirty(t=table).replace("r.is_dirty = 1", "r.is_deleted = 0")
     first = 1 + META + len(table.identity)
     for row in store.rows(sql):
-        yield (*row[1 + META : first], *row[first + int(table.is_local) :])
+        yield row[1 + META : first], row[first + int(table.is_local) :]
 
 
 def everyone_syncs(*devices: Device) -> None:

@@ -155,8 +155,7 @@ def quoted(name: str) -> str:
 
 
 def _rows(store: DeviceStore, table: SyncTable) -> Content:
-    size = len(table.identity)
-    found = ((row[:size], row[size:]) for row in identities(store, table))
+    found = identities(store, table)
     return {exactly(identity): (identity, values) for identity, values in found}
 
 

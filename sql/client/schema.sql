@@ -44,6 +44,10 @@ PRAGMA synchronous = OFF;
 -- name: journal_in_memory
 PRAGMA journal_mode = MEMORY;
 
+-- name: only_read
+-- Whatever would write is refused.
+PRAGMA query_only = ON;
+
 -- name: begin_write
 BEGIN IMMEDIATE;
 

@@ -95,3 +95,8 @@ def digests(rows: Iterable[Row]) -> list[bytes]:
     """
     encode = _encoder.encode
     return [xxh3_64_digest(encode(row)) for row in rows]
+
+
+def digest(*values: Any) -> bytes:
+    """The digest of one row."""
+    return xxh3_64_digest(_encoder.encode(values))

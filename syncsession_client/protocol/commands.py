@@ -1,5 +1,7 @@
 """What both command lines share: how errors end a command, and which exit codes there are."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import click
@@ -8,6 +10,7 @@ from .errors import InvalidSetting, SyncError
 
 FAILED = 1
 WRONG_USAGE = 2
+CANNOT_TELL = 3
 TRY_LATER = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed later
 
 
@@ -31,6 +34,44 @@ class WrongUsage(Failed):
     """A flag or environment variable is missing, or of no use."""
 
     exit_code = WRONG_USAGE
+
+
+class CannotTell(Failed):
+    """The command has no verdict to give."""
+
+    exit_code = CANNOT_TELL
+
+
+class WronglyAsked(click.UsageError):
+    """A command that gives a verdict is used wrongly."""
+
+    exit_code = CANNOT_TELL
+
+
+class Judge(click.Command):
+    """A command whose exit codes 1 and 2 are verdicts: where it fails, or is used wrongly, it ends
+    with 3, so that nobody takes the one for the other.
+    """
+
+    def make_context(self, *args: Any, **kwargs: Any) -> click.Context:
+        with _no_verdict():
+            return super().make_context(*args, **kwargs)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _no_verdict():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _no_verdict() -> Iterator[None]:
+    try:
+        yield
+    except click.UsageError as error:
+        raise WronglyAsked(error.format_message(), error.ctx) from error
+    except SyncError as error:
+        if error.retryable:
+            raise
+        raise CannotTell(f"{error} [{error.code}]") from error
 
 
 class Cli(click.Group):

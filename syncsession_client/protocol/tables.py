@@ -11,6 +11,11 @@ KeyKind = Literal["global", "local"]
 ROW_ID = "row_id"
 """The key of a table with local keys, on the wire and on the server: a UUIDv7 of 16 bytes."""
 
+MOST_TABLES = 1000
+MOST_COLUMNS = 1900  # SQLite takes 2,000 in a table, and some are the server's own
+MOST_NAME = 64
+"""What a server takes: tables of a device, columns of a table, characters of a name."""
+
 
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 

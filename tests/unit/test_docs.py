@@ -63,6 +63,16 @@ def test_every_code_in_the_how_to_exists():
     assert named - known == set() != named
 
 
+def test_every_code_of_a_finding_is_documented_with_its_levels():
+    listed = re.findall(r"^\| `(\w+)` \| ([\w ]+) \|", reference("findings.md"), re.M)
+    text = "\n".join(p.read_text() for p in (ROOT / "syncsession_client/checkup").glob("*.py"))
+    made = re.findall(r'Finding\(\s*"(\w+)",\s*"(\w+)"', text)
+    levels: dict[str, set[str]] = {}
+    for level, code in made:
+        levels.setdefault(code, set()).add(level)
+    assert {code: set(level.split(" or ")) for code, level in listed} == levels
+
+
 def reference(name: str) -> str:
     return (DOCS / "reference" / name).read_text(encoding="utf-8")
 
@@ -143,7 +153,9 @@ def server(directory: Path) -> Iterator[SimpleNamespace]:
         watchdog.join()
 
 
-def run(command: str, *arguments: object, url: str = "", token: str = "") -> dict:
+def run(
+    command: str, *arguments: object, url: str = "", token: str = "", exit_code: int = 0
+) -> dict:
     """Run a command of ours in this process; what it printed on stdout, as JSON."""
     result = CliRunner().invoke(
         COMMANDS[command],
@@ -151,7 +163,7 @@ def run(command: str, *arguments: object, url: str = "", token: str = "") -> dic
         env={"SYNCSESSION_SERVER": url, "SYNCSESSION_TOKEN": token, "SYNCSESSION_DATABASE": None},
         catch_exceptions=False,
     )
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
 
 
@@ -166,6 +178,7 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
             CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT);
             CREATE TABLE tag (name TEXT PRIMARY KEY);
             CREATE TABLE keyless (a);
+            CREATE VIEW everything AS SELECT * FROM note;
             INSERT INTO note (body) VALUES ('milk');
             """
         )
@@ -175,6 +188,7 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
     def add(section: str, output: dict) -> None:
         printed.setdefault(section, []).append(output)
 
+    add(f"{client} check", run(f"{client} check", phone, "--json", exit_code=2))
     add(f"{client} init --dry-run", run(f"{client} init", phone, "--dry-run", "--json"))
     with server(directory) as here:
         add("syncsession-server token create", here.token_create)
@@ -190,6 +204,7 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
         add(f"{client} push", run(f"{client} push", laptop, "--json", **there))
         add(f"{client} pull", run(f"{client} pull", phone, "--json", **there))
     add(f"{client} status", run(f"{client} status", phone, "--json"))
+    add(f"{client} check", run(f"{client} check", laptop, "--json", exit_code=2))
     add(f"{client} user", run(f"{client} user", phone, "--json"))
     add(f"{client} user", run(f"{client} user", phone, "bob", "--json"))
     add(f"{client} uninstall", run(f"{client} uninstall", phone, "--dry-run", "--json"))
