@@ -13,6 +13,7 @@ from processes import until
 from support import SECONDS, Device, Server, World
 
 from syncsession_client import apply as applying
+from syncsession_client.protocol.errors import Unappliable
 from syncsession_client.store import DeviceStore
 
 SHELF = "CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT UNIQUE, checked INT)"
@@ -252,3 +253,29 @@ def test_a_sync_that_is_killed_while_it_applies_leaves_capture_as_it_was(world, 
     assert b.rows("SELECT DISTINCT checked FROM shelf ORDER BY 1") == [(1,), (7,)]
     assert b.value("SELECT count(*) FROM word") == 0
     assert a.identities() == b.identities()
+
+
+@pytest.mark.parametrize("clause", ["REPLACE", "IGNORE", "FAIL", "ROLLBACK"])
+def test_the_conflict_clauses_of_a_table_do_not_decide_what_is_applied(world, clause):
+    table = f"card_{clause.lower()}"
+    schema = (
+        f"CREATE TABLE {table} (id TEXT PRIMARY KEY ON CONFLICT {clause}, "
+        f"place INT UNIQUE ON CONFLICT {clause}, v NOT NULL ON CONFLICT {clause} DEFAULT 'd')"
+    )
+    a = world.device("a.db", schema)
+    a.execute(f"INSERT INTO {table} VALUES ('x', 1, 'old'), ('y', 2, 'old')")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute(f"UPDATE {table} SET place = 3, v = 'new' WHERE id = 'x'")
+    a.execute(f"UPDATE {table} SET place = 1, v = 'new' WHERE id = 'y'")
+    a.push()
+    assert b.sync().pulled.rows == 2
+    read = f"SELECT * FROM {table} ORDER BY id"
+    assert b.rows(read) == [("x", 3, "new"), ("y", 1, "new")]
+    assert b.dirty(table) == []
+    b.execute(f"INSERT INTO {table} VALUES ('of b', 4, 'b')")
+    a.execute(f"INSERT INTO {table} VALUES ('of a', 4, 'a'), ('also of a', 5, 'a')")
+    a.push()
+    with pytest.raises(Unappliable, match="change the row in its way"):
+        b.sync()
+    assert b.rows(f"{read} LIMIT 2") == [("of b", 4, "b"), ("x", 3, "new")]

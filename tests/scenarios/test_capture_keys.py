@@ -286,3 +286,42 @@ def test_the_rowid_of_a_row_may_change_without_the_row(pair):
     assert p.sent("t") == []
     p.run("UPDATE t SET rowid = 1, v = 5 WHERE k = 'b'")
     assert p.sent("t") == [("b", 0, 5)]
+
+
+NUMBERS = "(9007199254740993, 1), (9007199254740992.0, 2), ('1e3', 3), (-0.0, 4), (9e999, 5)"
+TYPES = ["", "BLOB", "NUMERIC", "REAL", "INT", "DATETIME", "TEXT"]
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_keys_that_are_odd_numbers_or_no_numbers_are_sent(pair, kind):
+    p = pair(f"CREATE TABLE t (k {kind} PRIMARY KEY, v)", keys={"t": "global"})
+    p.run(f"INSERT INTO t VALUES {NUMBERS}, (-9e999, 6), ('x', 7), (x'00', 8), ('', 9), (x'', 10)")
+    p.agree()
+    p.run(
+        "UPDATE t SET v = v + 10",
+        "UPDATE t SET k = 7.5 WHERE v = 14",
+        "UPDATE t SET k = '1000' WHERE v = 13",
+        "DELETE FROM t WHERE v IN (12, 15, 20)",
+        "INSERT INTO t VALUES (9007199254740994, 30)",
+        "INSERT INTO t VALUES (1000, 31), (x'31303030', 32)",
+    )
+    p.sent("t")
+
+
+@pytest.mark.parametrize("encoding", ["UTF-8", "UTF-16le", "UTF-16be"])
+def test_keys_of_any_characters_are_sent_in_any_encoding(pair, encoding):
+    p = pair(
+        f"PRAGMA encoding = '{encoding}'",
+        "CREATE TABLE t (k TEXT PRIMARY KEY COLLATE NOCASE, v)",
+        "INSERT INTO t VALUES ('a', 1), ('ä', 2), ('🎻', 3), ('a' || char(0), 4), (char(0), 5)",
+    )
+    assert p.device.value("PRAGMA encoding") == encoding
+    p.agree()
+    p.run(
+        "UPDATE t SET k = 'Ä' WHERE k = 'ä'",
+        "UPDATE t SET k = 'b' || char(0) || 'c' WHERE v = 4",
+        "DELETE FROM t WHERE k = char(0)",
+        "REPLACE INTO t VALUES ('🎻', '🎻'), ('a' || char(0), 'new')",
+    )
+    sent = {row[:2] for row in p.sent("t")}
+    assert sent == {("ä", 1), ("Ä", 0), ("a\0", 0), ("b\0c", 0), ("\0", 1), ("🎻", 0)}

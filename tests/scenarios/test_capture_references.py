@@ -136,3 +136,44 @@ def test_what_a_transaction_with_deferred_references_left_is_sent(pair, statemen
     p.agree()
     p.run("BEGIN", *statements, "COMMIT")
     assert p.sent("p") == sent
+
+
+JUNCTION = (
+    "CREATE TABLE p (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE j (p INTEGER REFERENCES p ON UPDATE CASCADE ON DELETE CASCADE, n INT, "
+    "u INT UNIQUE, v, PRIMARY KEY (p, n))",
+)
+JOINED = (
+    *("DELETE FROM j", "DELETE FROM p", "INSERT INTO p VALUES (1), (2), (3)"),
+    "INSERT INTO j VALUES (1, 1, 1, 0), (1, 2, 2, 0), (2, 1, 3, 0), (2, 2, 4, 0)",
+)
+SWAPPED = [f"UPDATE p SET id = {new} WHERE id = {old}" for new, old in ((9, 1), (1, 2), (2, 9))]
+REKEYED = [
+    ["REPLACE INTO j VALUES (1, 1, 2, 9)"],
+    ["REPLACE INTO j VALUES (3, 1, 1, 9)"],
+    ["UPDATE OR REPLACE j SET p = 2"],
+    ["UPDATE OR REPLACE j SET n = 2, u = 3 WHERE p = 1"],
+    ["REPLACE INTO p VALUES (1)"],
+    ["UPDATE p SET id = -id"],
+    ["DELETE FROM p WHERE id = 1", "INSERT INTO p VALUES (1)"],
+    SWAPPED,
+]
+
+
+@pytest.mark.parametrize("recursive", ["OFF", "ON"])
+@pytest.mark.parametrize("enforced", ["ON", "OFF"])
+def test_what_became_of_keys_made_of_references_is_sent(pair, enforced, recursive):
+    p = pair(*JUNCTION)
+    p.pragmas = (f"foreign_keys = {enforced}", f"recursive_triggers = {recursive}")
+    for statements in REKEYED:
+        p.prepare(*JOINED)
+        p.agree()
+        p.run(*statements)
+        p.sent("j")
+
+
+def test_rows_stay_the_same_when_the_keys_of_their_parents_are_swapped(pair):
+    p = pair(*JUNCTION, *JOINED)
+    p.agree()
+    p.run(*SWAPPED)
+    assert (p.sent("p"), p.sent("j")) == ([], [])
