@@ -56,6 +56,7 @@ class _Database:
         self._rule_out_children()
         self.able = [name for name, findings in self.findings.items() if not findings]
         self.tables = {t.name: t for t in self._planned()}
+        self.parents = references.numbered_parents(self.tables.values())
 
     def checkup(self) -> Checkup:
         """The findings about every table, and about all of it."""
@@ -100,27 +101,24 @@ class _Database:
         return plan(self.found, replace(self.choices, tables=tuple(self.able), exclude=())).tables
 
     def _look_at_references(self) -> None:
-        parents = references.numbered_parents(self.tables.values())
-        for suspect in references.suspects(list(self.tables.values()), parents, self.found):
-            sample = self._sample(suspect, parents)
-            finding = references.judge(suspect, sample)
+        tables = list(self.tables.values())
+        for suspect in references.suspects(tables, self.parents, self.found):
+            finding = references.judge(suspect, self._sample(suspect))
             if finding:
                 self.findings[suspect.table].append(finding)
 
-    def _sample(self, suspect: references.Suspect, parents: Mapping[str, str]) -> Sample:
+    def _sample(self, suspect: references.Suspect) -> Sample:
         table, column = self.found[suspect.table], suspect.column
         sample = read_sample(self.store, table, column)
-        keys = {name: self.facts[name].key for name in parents}
-        asked = [(n, parents[n]) for n in references.worth_asking(suspect, sample, keys)]
+        keys = {name: self.facts[name].key for name in self.parents}
+        asked = [(n, self.parents[n]) for n in references.worth_asking(suspect, sample, keys)]
         return look_up(self.store, table, column, sample, asked) if asked else sample
 
     def _look_at(self, facts: TableFacts, table: Table) -> Iterator[Finding]:
         found = self.findings[table.name]
         suspected = frozenset(name for f in found for name in f.columns)
         yield from cautions.noteworthy(facts, table, self.choices, suspected)
-        yield from cautions.generated(
-            facts, table, references.numbered_parents(self.tables.values())
-        )
+        yield from cautions.generated(facts, table, self.parents)
         yield from cautions.broken(table, self._orphans(table), self.found)
 
     def _orphans(self, table: Table) -> dict[Reference, int]:

@@ -81,9 +81,9 @@ def outside(
     found: dict[str, Finding] = {}
     while True:
         more = {
-            name: next(r.parent for r in listed_ if r.parent in without)
-            for name, listed_ in references.items()
-            if name not in without and any(r.parent in without for r in listed_)
+            name: next(r.parent for r in its if r.parent in without)
+            for name, its in references.items()
+            if name not in without and any(r.parent in without for r in its)
         }
         if not more:
             return found

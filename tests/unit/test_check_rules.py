@@ -210,7 +210,9 @@ def test_values_that_are_made_to_be_unique_do_not_collide():
 
 def test_a_partial_index_and_one_of_an_expression_are_named():
     of = facts(uniques=(UniqueIndex("one", ("v",), True), UniqueIndex("low", ("v", None))))
-    reasons = [f.reason.split(":")[0] for f in cautions._uniques(of)]
+    (table,) = plan({"t": of.found}, Choices()).tables
+    found = cautions.noteworthy(of, table, Choices(), frozenset())
+    reasons = [f.reason.split(":")[0] for f in found]
     assert reasons == ["UNIQUE (v) (index one, partial)", "UNIQUE of an expression (index low)"]
 
 
