@@ -89,15 +89,16 @@ def apply(
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
         with store.write():
+            store.check_schema()
             generation = fold(store, tables).generation
             store.run(STATE.suppress, {"is_suppressed": 1})
             firing = triggers.firing(store, tables)
             store.fire_triggers(False)
+            _find_changed(store, list(staged.values()), generation)
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
-            store.add_processed(pulled.sessions, [t.name for t in tables])
-            for table in tables:
-                store.set_anew(table.name, False)
+            store.add_processed(pulled.sessions, [t.wire_name for t in tables])
+            store.run(STATE.be_settled)
     finally:
         store.fire_triggers(True)
         for incoming in staged.values():
@@ -114,7 +115,7 @@ def _stage(
     report: Report,
 ) -> None:
     """Put the downloaded rows into temporary tables, one for each table and set of columns."""
-    by_name = {folded(t.name): t for t in tables}
+    by_name = {folded(t.wire_name): t for t in tables}
     for listed, payload in downloaded:
         table = by_name.get(folded(listed.table))
         if table is None:
@@ -178,7 +179,7 @@ def _apply_tables(
             _repoint(store, tables, incoming)
             _delete(store, incoming, fire=incoming.table.name in firing)
             store.run(incoming.render("upsert_shadow"), {"generation": generation})
-    for parent in (t for t in tables if t.is_local):
+    for parent in (t for t in store.all_tables() if t.is_local):
         _add_placeholders(store, parent, tables, staged)
     for incoming in staged:
         if not incoming.table.is_local:
@@ -191,6 +192,20 @@ def _apply_tables(
         _upsert(store, incoming)
         pulled.rows += store.count(incoming.render("count"))
     _check_references(store, tables, staged, pulled)
+
+
+def _find_changed(store: DeviceStore, staged: Sequence[_Incoming], generation: int) -> None:
+    """Mark rows of tables that come anew, and whose values here are newer than those that come."""
+    anew = {r.table.name: r.doubted for r in store.registrations() if r.is_anew}
+    for incoming in (i for i in staged if i.table.name in anew):
+        numbered = list(enumerate(incoming.columns, 1))
+        doubted = [(n, name) for n, name in numbered if name in anew[incoming.table.name]]
+        store.run(
+            ROWS.find_changed(
+                t=incoming.table, incoming=incoming.name, columns=numbered, doubted=doubted
+            ),
+            {"generation": generation},
+        )
 
 
 def _skip_dirty(store: DeviceStore, incoming: _Incoming, pulled: Pulled) -> None:
@@ -217,7 +232,9 @@ def _bounds(
     store: DeviceStore, table: SyncTable, incoming: _Incoming | None = None
 ) -> tuple[int, int]:
     """The lowest and highest integer in use for a table's rows, 0 included."""
-    statements = [APPLY.app_bounds(t=table), APPLY.shadow_bounds(t=table)]
+    statements = [APPLY.shadow_bounds(t=table)]
+    if not table.is_missing:
+        statements.append(APPLY.app_bounds(t=table))
     if incoming is not None:
         statements.append(incoming.render("incoming_bounds"))
     found = [value for sql in statements for value in store.first(sql) or ()]

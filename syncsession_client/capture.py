@@ -4,6 +4,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 
 from .identity import SyncTable
+from .protocol.errors import NullKey
 from .protocol.tables import folded
 from .schema import FoundTable
 from .statements import load
@@ -11,7 +12,7 @@ from .store import STATE, DeviceStore
 
 CAPTURE = load("client/capture.sql.j2")
 
-_EVENTS = ("insert", "update", "rekey", "delete")
+EVENTS = ("insert", "update", "rekey", "delete")
 
 
 def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
@@ -44,11 +45,34 @@ def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
 
 def remove(store: DeviceStore, table: SyncTable) -> None:
     """Remove the triggers, the view, the log and the shadow rows of one table."""
-    for event in _EVENTS:
+    for event in EVENTS:
         store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
     store.run(CAPTURE.drop_view(t=table))
     store.run(CAPTURE.drop_log(t=table))
     store.run(CAPTURE.drop_rows(t=table))
+
+
+def move(store: DeviceStore, moves: Sequence[tuple[SyncTable, SyncTable]]) -> None:
+    """Bring the log and the shadow rows of tables to where they belong now, with all they hold.
+
+    All are taken up before any is put down, since tables may have swapped their names.
+    """
+    for number, (before, _) in enumerate(moves):
+        for part, name in (("log", before.log), ("rows", before.rows)):
+            store.run(CAPTURE.take_up(name=name, held=f"_sync_held_{part}_{number}"))
+        remove(store, before)
+    for number, (_, now) in enumerate(moves):
+        install(store, [now])
+        for part, name in (("log", now.log), ("rows", now.rows)):
+            held = f"_sync_held_{part}_{number}"
+            store.run(CAPTURE.put_down(name=name, held=held, is_log=part == "log"))
+            store.run(CAPTURE.drop_held(held=held))
+
+
+def drop_triggers(store: DeviceStore, names: Iterable[str]) -> None:
+    """Remove triggers of ours by their names."""
+    for name in names:
+        store.run(CAPTURE.drop_trigger(name=name))
 
 
 def state_statements() -> tuple[str, ...]:
@@ -65,13 +89,22 @@ def statements(table: SyncTable) -> Iterator[tuple[str, str]]:
         yield table.live_index, CAPTURE.create_live_index(t=table)
     yield table.gone_index, CAPTURE.create_gone_index(t=table)
     yield table.view, CAPTURE.create_view(t=table)
-    for event in _EVENTS:
+    for event in EVENTS:
         yield table.trigger(event), getattr(CAPTURE, f"create_{event}_trigger")(t=table)
 
 
 def remember_schema(store: DeviceStore) -> None:
     """Note the schema's version, so that a later change of it is seen."""
     store.run(STATE.set_schema_version, {"schema_version": store.schema_version()})
+
+
+def null_key(table: FoundTable) -> NullKey:
+    """What is wrong with such a table."""
+    name = table.name
+    return NullKey(
+        f"{name} has a row with NULL in its primary key, which identifies nothing: give the row a "
+        f"key, or --exclude {name}"
+    )
 
 
 def has_null_key(store: DeviceStore, table: FoundTable) -> bool:

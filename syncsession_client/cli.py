@@ -282,6 +282,12 @@ def status(database: Path, as_json: bool) -> None:
             f"sessions processed up to {t['processed_watermark']}"
             for t in found["tables"]
         ),
+        *(
+            f"new       {name}: not synced; init {database} --table {name} takes it in, --exclude "
+            f"{name} leaves it out"
+            for name in found["new_tables"]
+        ),
+        *(f"warning   {text}" for text in found["warnings"]),
     ]
     _print(found, as_json, "\n".join(lines))
 

@@ -8,17 +8,18 @@ from .identity import prefixes
 from .protocol.errors import AlreadyExists
 from .protocol.tables import Table
 from .store import STATE, DeviceStore
+from .wire_names import cloned
 
 
 def create(path: Path, *, server: str, tenant: str, user: str, tables: list[Table]) -> None:
     """Make an empty database with the tables and sync installed, bound to the tenant."""
     with DeviceStore(path, create=True, is_disposable=True) as store, store.write():
         for table in tables:
-            for sql in (table.sql, *table.indexes):
+            made = table.here or table
+            for sql in (made.sql, *made.indexes):
                 store.run_definition(sql)
         capture.create_state(store, user=user, server=server)
-        named = prefixes(tables, {})
-        store.save_tables((t, named[t.name]) for t in tables)
+        store.save_registrations(cloned(tables, prefixes([t.here or t for t in tables], {})))
         capture.install(store, store.tables())
         capture.remember_schema(store)
         store.run(STATE.bind_tenant, {"tenant_id": tenant})

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from . import clone, pull, push, reconcile
+from . import clone, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Cancelled, Progress, Report, silent
@@ -37,6 +37,7 @@ from .pull import Download
 from .push import Pushed
 from .store import STATE, DeviceStore
 from .transport import Transport
+from .wire_names import described, distinct
 
 _SEAL_ANEW = (
     BadRequest,
@@ -184,7 +185,10 @@ class SyncEngine:
         """
         self._report(Progress("connecting"))
         with self._store.write():
-            reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
+            self._warnings += reconcile.refresh(
+                self._store, allow_mass_delete=self._allow_mass_delete
+            )
+            self._warnings += schema_changes.warnings(self._store)
         self._register()
         pushed = self._resume_push()
         if self._store.state().sealed_session_id is not None:
@@ -194,6 +198,7 @@ class SyncEngine:
 
     def _push(self) -> Pushed:
         with self._store.write():
+            self._store.check_schema()
             folded = reconcile.bring_up_to_date(
                 self._store, allow_mass_delete=self._allow_mass_delete
             )
@@ -216,11 +221,11 @@ class SyncEngine:
             self._outbox.drop_outgoing()
             return Pushed()
         try:
-            return self._send(outgoing)
+            return self._send(outgoing, is_resumed=True)
         except (SessionExpired, UnknownSession):
             return Pushed()
 
-    def _send(self, outgoing: Outgoing) -> Pushed:
+    def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed:
         outcome = None
         if self._outbox.outgoing_tables():
             with self._store.write():
@@ -239,7 +244,14 @@ class SyncEngine:
                 self._outbox.drop_outgoing()
                 raise
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
-        return push.acknowledge(self._store, self._outbox, self._store.tables(), outgoing, outcome)
+        return push.acknowledge(
+            self._store,
+            self._outbox,
+            self._store.all_tables(),
+            outgoing,
+            outcome,
+            is_resumed=is_resumed,
+        )
 
     def _finish_pull(self) -> Pulled:
         """Finish the pull that the outbox keeps from an earlier time."""
@@ -257,6 +269,8 @@ class SyncEngine:
         return pull.request(store.tables(), store.processed(), store.tables_anew())
 
     def _pull(self) -> Pulled:
+        if not self._store.tables():
+            return Pulled()
         begun = pull.begin(
             self._outbox,
             self._transport,
@@ -266,7 +280,7 @@ class SyncEngine:
         )
         self._check_tenant(begun.answer.tenant_id)
         processed = self._store.processed()
-        known = [processed.get(t.name, SessionSet()) for t in self._store.tables()]
+        known = [processed.get(t.wire_name, SessionSet()) for t in self._store.tables()]
         is_new = any(begun.answer.settled - sessions for sessions in known)
         return self._finish(begun) if is_new or self._store.tables_anew() else Pulled()
 
@@ -298,12 +312,19 @@ class SyncEngine:
         state = self._store.state()
         if state.is_registered and state.tenant_id is not None:
             return
-        tables = self._store.tables()
-        answer = self._transport.put_tables(to_json([t.table for t in tables]))
+        answer = self._describe()
         self._check_tenant(answer["tenant_id"])
+        if known_as := answer.get("known_as"):
+            with self._store.write():
+                self._store.set_sent_names(known_as)
+            answer = self._describe()
         with self._store.write():
             reconcile.log_filled(self._store, answer["new_columns"])
             self._store.run(STATE.set_registered, {"is_registered": 1})
+
+    def _describe(self) -> dict[str, Any]:
+        tables = described(self._store.all_tables())
+        return self._transport.put_tables(to_json(tables))
 
     def _check_tenant(self, tenant: str) -> None:
         """Bind the database at its first sync, and let no other tenant's server have it."""
@@ -326,8 +347,8 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
         raise AlreadyExists(f"{path} is there already: clone into a new file, or remove it first")
     with Transport(server, token) as transport:
         me = transport.me()
-        described: dict[str, Any] = transport.get_tables()
-    tables = msgspec.convert(described["tables"], list[Table])
+        told = transport.get_tables()
+    tables = distinct(msgspec.convert(told["tables"], list[Table]))
     if not tables:
         raise Unsyncable(
             f"tenant {me['tenant_id']} has no table yet: init and sync a database that has some"

@@ -41,8 +41,7 @@ def _fold_table(
 ) -> None:
     _collect(store, table)
     for column, rows in table.parents.items():
-        parent = next(t for t in tables if t.rows == rows)
-        store.run(FOLD.add_placeholders(t=table, column=column, parent=parent))
+        store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows))
     number = {"generation": generation}
     if table.is_local:
         _fold_local(store, table, generation)

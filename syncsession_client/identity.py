@@ -38,16 +38,35 @@ class SyncTable:
     """A synced table, with the names that its SQL templates need. `prefix` begins ours.
 
     `parents` gives, for each column whose integers stand for rows of a local table, the name of
-    that table's shadow rows.
+    that table's shadow rows. `sent_name` and `sent_key` are what the server knows the table and its
+    key columns by: the application may have renamed them since.
     """
 
     table: Table
     prefix: str
     parents: Mapping[str, str] = field(default_factory=dict)
+    sent_name: str = ""
+    sent_key: tuple[str, ...] = ()
+    is_missing: bool = False
 
     @property
     def name(self) -> str:
         return self.table.name
+
+    @property
+    def wire_name(self) -> str:
+        """The table's name in whatever travels."""
+        return self.sent_name or self.name
+
+    @property
+    def wire_key(self) -> tuple[str, ...]:
+        """What a batch calls the columns that identify a row."""
+        return (ROW_ID,) if self.is_local else (self.sent_key or self.key)
+
+    @property
+    def wire_columns(self) -> tuple[str, ...]:
+        """What a batch calls the columns beside them."""
+        return (*(self.sent_key or self.key), *self.values) if self.is_local else self.values
 
     @property
     def key(self) -> tuple[str, ...]:
@@ -160,6 +179,30 @@ class SyncTable:
 
 
 @dataclass(frozen=True)
+class Registration:
+    """What a device keeps of a table that it syncs.
+
+    `added` are columns that came since the server was told of the table. Of a table that is anew
+    the next pull brings every row; in the columns `doubted` rows may have changed here that no
+    trigger saw and no digest tells of. A missing table was dropped, or has another key now.
+    """
+
+    table: Table
+    prefix: str
+    added: tuple[str, ...] = ()
+    is_anew: bool = False
+    doubted: tuple[str, ...] = ()
+    is_missing: bool = False
+    sent_name: str = ""
+    sent_key: tuple[str, ...] = ()
+
+    @property
+    def wire_name(self) -> str:
+        """The table's name in whatever travels."""
+        return self.sent_name or self.table.name
+
+
+@dataclass(frozen=True)
 class Choices:
     """What the user decided: which tables, what keys mean, references that are not declared."""
 
@@ -181,11 +224,14 @@ def plan(
     found: Mapping[str, FoundTable],
     choices: Choices,
     refused: Mapping[str, SyncError] | None = None,
+    agreed: Mapping[tuple[str, str], str | None] | None = None,
 ) -> Plan:
     """Which of the tables that a database holds can be synced, and how each is keyed.
 
     `refused` are tables whose content rules them out. They and those without a primary key are
-    skipped, unless the choices name them: then the reason is raised.
+    skipped, unless the choices name them: then the reason is raised. `agreed` tells of columns that
+    are synced already whether their integers stand for rows of a local table: that stays, whatever
+    has become of the references.
 
     Raises:
         UnknownName: the choices name a table or column that is not there.
@@ -194,7 +240,7 @@ def plan(
         Unsyncable: nothing can be synced, or a key cannot be local.
     """
     wanted = chosen(found, choices)
-    skipped: dict[str, SyncError] = {n: _no_key(t) for n, t in wanted.items() if not t.key}
+    skipped: dict[str, SyncError] = {n: no_key(t) for n, t in wanted.items() if not t.key}
     skipped |= {name: error for name, error in (refused or {}).items() if name in wanted}
     if skipped and (choices.tables or len(skipped) == len(wanted)):
         raise next(iter(skipped.values()))
@@ -204,7 +250,8 @@ def plan(
     references = {n: all_references(t, choices, found) for n, t in syncable.items()}
     _check_references(references, found, syncable)
     kinds = _kinds(syncable, references, choices)
-    targets = _targets(syncable, references, kinds)
+    targets: dict[tuple[str, str], str | None] = dict(_targets(syncable, references, kinds))
+    targets |= agreed or {}
     described = {
         name: _describe(table, kinds[name], references[name], targets)
         for name, table in syncable.items()
@@ -212,13 +259,20 @@ def plan(
     return Plan(tuple(_parents_first(described)), skipped)
 
 
-def arrange(tables: Iterable[tuple[Table, str]]) -> list[SyncTable]:
-    """The sync tables of described tables and their prefixes, in the same order."""
-    tables = list(tables)
-    rows = {table.name: f"{prefix}_rows" for table, prefix in tables}
+def arrange(registrations: Iterable[Registration]) -> list[SyncTable]:
+    """The sync tables of what is kept of them, in the same order."""
+    kept = list(registrations)
+    rows = {r.table.name: f"{r.prefix}_rows" for r in kept}
     return [
-        SyncTable(table, prefix, {c.name: rows[c.row_id_of] for c in table.columns if c.row_id_of})
-        for table, prefix in tables
+        SyncTable(
+            r.table,
+            r.prefix,
+            {c.name: rows[c.row_id_of] for c in r.table.columns if c.row_id_of},
+            r.sent_name,
+            r.sent_key,
+            r.is_missing,
+        )
+        for r in kept
     ]
 
 
@@ -257,7 +311,12 @@ def _names(prefix: str) -> set[str]:
     return {folded(prefix), *(folded(f"{prefix}_{suffix}") for suffix in suffixes)}
 
 
-def _check_names(found: Mapping[str, FoundTable], choices: Choices) -> None:
+def check_names(found: Mapping[str, FoundTable], choices: Choices) -> None:
+    """Refuse choices that name what is not there.
+
+    Raises:
+        UnknownName: a table or a column, and those that there are.
+    """
     known = {folded(name) for name in found}
     named = [*choices.tables, *choices.exclude, *choices.keys]
     named += [name for child, _, parent in choices.references for name in (child, parent)]
@@ -282,13 +341,14 @@ def chosen(found: Mapping[str, FoundTable], choices: Choices) -> dict[str, Found
     Raises:
         UnknownName: as `plan`.
     """
-    _check_names(found, choices)
+    check_names(found, choices)
     included = {folded(name) for name in choices.tables or found}
     included -= {folded(name) for name in choices.exclude}
     return {name: table for name, table in found.items() if folded(name) in included}
 
 
-def _no_key(table: FoundTable) -> Unsyncable:
+def no_key(table: FoundTable) -> Unsyncable:
+    """What is wrong with a table that nothing identifies the rows of."""
     name = table.name
     if table.fault:
         return Unsyncable(
@@ -341,10 +401,14 @@ def _check_references(
                 continue
             if folded(reference.parent) not in known:  # the application itself cannot use it
                 continue
-            raise OutsideReference(
-                f"{name} references {reference.parent}, which is not synced: sync "
-                f"{reference.parent} too, or --exclude {name}"
-            )
+            raise outside(name, reference.parent)
+
+
+def outside(name: str, parent: str) -> OutsideReference:
+    """What is wrong with a synced table that references one which is not."""
+    return OutsideReference(
+        f"{name} references {parent}, which is not synced: sync {parent} too, or --exclude {name}"
+    )
 
 
 def _kinds(
@@ -406,7 +470,7 @@ def _describe(
     table: FoundTable,
     kind: KeyKind,
     references: tuple[Reference, ...],
-    targets: Mapping[tuple[str, str], str],
+    targets: Mapping[tuple[str, str], str | None],
 ) -> Table:
     key = set(table.key) if kind == "local" else set()
     return Table(

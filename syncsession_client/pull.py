@@ -70,8 +70,8 @@ def request(
     """
     groups: dict[tuple[SessionSet, bool], list[str]] = {}
     for table in tables:
-        group = processed.get(table.name, SessionSet()), table.name in anew
-        groups.setdefault(group, []).append(table.name)
+        group = processed.get(table.wire_name, SessionSet()), table.name in anew
+        groups.setdefault(group, []).append(table.wire_name)
     listed = [
         {"tables": names, "sessions": sessions.to_wire()} | ({"anew": True} if is_anew else {})
         for (sessions, is_anew), names in groups.items()

@@ -50,6 +50,7 @@ def seal(
     outgoing = Outgoing(str(uuid.uuid4()), store.state().device_id, folded.generation)
     number = 0
     with outbox.transaction(), store.read():
+        store.check_schema()
         outbox.begin_outgoing(outgoing)
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):
@@ -112,13 +113,18 @@ def acknowledge(
     tables: Sequence[SyncTable],
     outgoing: Outgoing,
     outcome: dict[str, Any] | None,
+    *,
+    is_resumed: bool = False,
 ) -> Pushed:
     """Clear the marks of what was sealed, in one write transaction; later edits stay dirty.
 
     The session joins the processed set unless the server corrected something in it: then the next
     pull brings the rows as the server has them. `outcome` is None where nothing had to be sent.
+    One that is resumed may have been sealed before a table got other columns: what was agreed then
+    is not known of these.
     """
-    by_name = {t.name: t for t in tables}
+    by_name = {t.wire_name: t for t in tables}
+    anew = store.tables_anew() if is_resumed else set()
     number = outcome["number"] if outcome else None
     pushed = 0
     if number is not None and any(number in s for s in store.processed().values()):
@@ -134,9 +140,13 @@ def acknowledge(
                 continue
             if is_sent:
                 pushed += len(rows)
-                sql = ROWS.acknowledge(t=table)
+                is_anew = table.name in anew
                 store.run_many(
-                    sql, ((outgoing.generation, number, row[-1], *row[:-1]) for row in rows)
+                    ROWS.acknowledge(t=table),
+                    (
+                        (outgoing.generation, number, None if is_anew else row[-1], *row[:-1])
+                        for row in rows
+                    ),
                 )
             else:
                 store.run_many(
@@ -174,12 +184,12 @@ def _add(
     payload = None
     if is_sent:
         batch = batches.Batch(
-            table.name, table.table.wire_key, table.table.wire_columns, [row for row, _ in rows]
+            table.wire_name, table.wire_key, table.wire_columns, [row for row, _ in rows]
         )
         payload = bodies.compress(batches.encode(batch), SEALED)
     acknowledgements = msgspec.msgpack.encode([[*row[key], digest] for row, digest in rows])
     outbox.add_outgoing(
-        number, table.name, rows=len(rows), payload=payload, acknowledgements=acknowledgements
+        number, table.wire_name, rows=len(rows), payload=payload, acknowledgements=acknowledgements
     )
 
 

@@ -1,14 +1,24 @@
 """Setting a database up for sync, and taking sync out of it again."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from . import capture, reconcile
+from . import capture, reconcile, schema_changes
 from .fold import fold
-from .identity import Choices, Plan, SyncTable, arrange, plan, prefixes, undeclared
+from .identity import (
+    Choices,
+    Plan,
+    Registration,
+    SyncTable,
+    arrange,
+    plan,
+    prefixes,
+    undeclared,
+)
 from .outbox import Outbox
-from .protocol.errors import AlreadyInitialized, NullKey, SyncError
+from .protocol.errors import AlreadyInitialized, SyncError
+from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -42,7 +52,11 @@ def initialize(
             return _again(store, server=server, choices=choices, user=user)
         planned = _plan(store, choices)
         capture.create_state(store, user=user, server=server)
-        rows = _add(store, planned, {})
+        named = prefixes(planned.tables, {})
+        store.save_registrations(Registration(t, named[t.name]) for t in planned.tables)
+        synced = {t.name for t in planned.tables}
+        store.leave_out(name for name in store.found_tables() if name not in synced)
+        rows = _add(store, store.tables())
         return Initialized(
             device_id=store.state().device_id,
             user_id=user,
@@ -60,7 +74,10 @@ def check(path: Path, choices: Choices) -> None:
         Unsyncable: as `initialize`; nothing has changed.
     """
     with DeviceStore(path) as store, store.read():
-        _plan(store, choices)
+        if store.is_initialized():
+            schema_changes.look(store, choices)
+        else:
+            _plan(store, choices)
 
 
 def preview(path: Path, choices: Choices) -> Iterator[str]:
@@ -70,7 +87,7 @@ def preview(path: Path, choices: Choices) -> Iterator[str]:
         named = prefixes(planned.tables, {})
         if not store.is_initialized():
             yield from capture.state_statements()
-        for table in arrange((t, named[t.name]) for t in planned.tables):
+        for table in arrange(Registration(t, named[t.name]) for t in planned.tables):
             yield from (sql for _, sql in capture.statements(table))
 
 
@@ -83,7 +100,7 @@ def uninstall(path: Path) -> list[str]:
     with DeviceStore(path) as store:
         with store.write():
             store.state()
-            tables = store.tables()
+            tables = store.all_tables()
             capture.uninstall(store, tables)
         with Outbox(path) as outbox:
             outbox.remove()
@@ -93,26 +110,20 @@ def uninstall(path: Path) -> list[str]:
 def _plan(store: DeviceStore, choices: Choices) -> Plan:
     found = store.found_tables()
     refused = {
-        name: NullKey(
-            f"{name} has a row with NULL in its primary key, which identifies nothing: give the "
-            f"row a key, or --exclude {name}"
-        )
+        name: capture.null_key(table)
         for name, table in found.items()
         if table.key and capture.has_null_key(store, table)
     }
     return plan(found, choices, refused)
 
 
-def _add(store: DeviceStore, planned: Plan, taken: dict[str, str]) -> int:
-    """Install capture for the planned tables and mark every row of the new ones dirty."""
-    named = prefixes(planned.tables, taken)
-    store.save_tables((t, named[t.name]) for t in planned.tables)
-    tables = store.tables()
-    capture.install(store, tables)
+def _add(store: DeviceStore, new: Sequence[SyncTable]) -> int:
+    """Install capture for new tables and mark every row of them dirty; all rows that are."""
+    capture.install(store, new)
     capture.remember_schema(store)
-    for table in tables:
-        if table.name not in taken:
-            reconcile.log_missed(store, table)
+    for table in new:
+        reconcile.log_missed(store, table)
+    tables = store.tables()
     fold(store, tables)
     return sum(store.count(ROWS.count_dirty(t=t)) for t in tables)
 
@@ -121,17 +132,14 @@ def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | Non
     reconcile.refresh(store, allow_mass_delete=False)
     known = {folded(t.name): t for t in store.tables()}
     check_same_choices(store, known, choices)
-    names = tuple(t.name for t in known.values())
-    planned = _plan(
-        store,
-        Choices(
-            tables=tuple(dict.fromkeys((*names, *choices.tables))),
-            keys={t.name: t.table.key_kind for t in known.values()} | dict(choices.keys),
-            references=undeclared(known.values()) + choices.references,
-        ),
-    )
-    rows = _add(store, planned, {t.name: t.prefix for t in known.values()})
-    if len(planned.tables) > len(known):
+    forgotten = _forget(store, choices.exclude)
+    exclude = tuple(name for name in choices.exclude if folded(name) not in forgotten)
+    change = schema_changes.look(store, replace(choices, exclude=exclude))
+    store.save_registrations(change.registrations)
+    left_out = store.left_out() | {folded(name) for name in exclude}
+    store.leave_out(left_out - {folded(r.table.name) for r in change.registrations})
+    rows = _add(store, [t for t in store.tables() if t.name not in change.before])
+    if len(change.before) < len(store.tables()):
         store.run(STATE.set_registered, {"is_registered": 0})
     store.run(STATE.set_server, {"server_url": server})
     if user is not None:
@@ -140,6 +148,27 @@ def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | Non
     return Initialized(
         state.device_id, state.user_id, tuple(store.tables()), {}, rows, is_new=False
     )
+
+
+def _forget(store: DeviceStore, names: Sequence[str]) -> set[str]:
+    """Forget missing tables for good, with what is kept of their rows; their names in lower case.
+
+    Raises:
+        AlreadyInitialized: a column of a table that is there stands for their rows.
+    """
+    tables = store.all_tables()
+    wanted = {folded(name) for name in names}
+    going = {t.name: t for t in tables if t.is_missing and folded(t.name) in wanted}
+    for table in going.values():
+        for child, column in table.children([t for t in tables if t.name not in going]):
+            raise AlreadyInitialized(
+                f"{child.name}.{column} stands for rows of {table.name}, which cannot be forgotten "
+                f"before {child.name}"
+            )
+        capture.remove(store, table)
+        store.replace_processed(table.wire_name, SessionSet())
+    store.save_registrations(r for r in store.registrations() if r.table.name not in going)
+    return {folded(name) for name in going}
 
 
 def check_same_choices(store: DeviceStore, known: dict[str, SyncTable], choices: Choices) -> None:

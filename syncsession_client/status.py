@@ -3,23 +3,34 @@
 from pathlib import Path
 from typing import Any
 
+from . import reconcile, schema_changes
 from .fold import fold
+from .protocol.errors import MassDelete
 from .protocol.session_set import SessionSet
 from .rows import ROWS
 from .store import STATE, DeviceStore
 
 
 def read_status(path: Path) -> dict[str, Any]:
-    """What the database knows of itself; the log is folded first, so that the counts are exact.
+    """What the database knows of itself; what the application changed is looked at first, and the
+    log is folded, so that the counts are exact.
+
+    Where that stops at a mass deletion, the counts are those of before.
 
     Raises:
         NotInitialized: sync is not installed.
     """
     with DeviceStore(path) as store:
         state = store.state()
+        warnings: list[str] = []
+        try:
+            with store.write():
+                reconcile.refresh(store, allow_mass_delete=False)
+                fold(store, store.tables())
+            warnings += schema_changes.warnings(store)
+        except MassDelete as error:
+            warnings.append(str(error))
         tables = store.tables()
-        with store.write():
-            fold(store, tables)
         processed = store.processed()
         return {
             "database": str(path),
@@ -32,10 +43,13 @@ def read_status(path: Path) -> dict[str, Any]:
                     "name": t.name,
                     "key": t.table.key_kind,
                     "dirty_rows": store.count(ROWS.count_dirty(t=t)),
-                    "processed_watermark": processed.get(t.name, SessionSet()).watermark,
+                    "processed_watermark": processed.get(t.wire_name, SessionSet()).watermark,
                 }
                 for t in tables
             ],
+            "missing_tables": [t.name for t in store.all_tables() if t.is_missing],
+            "new_tables": schema_changes.newcomers(store),
+            "warnings": warnings,
         }
 
 

@@ -3,9 +3,9 @@
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import apsw
 import msgspec
 import uuid_utils
 
-from .identity import SyncTable, arrange
+from .identity import Registration, SyncTable, arrange
 from .protocol.batches import Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
@@ -21,11 +21,12 @@ from .protocol.errors import (
     NotADatabase,
     NotInitialized,
     NotWritable,
+    SchemaChanging,
     Unappliable,
     UnsyncableValue,
 )
 from .protocol.session_set import SessionSet
-from .protocol.tables import Table, folded, from_json, to_json
+from .protocol.tables import folded, from_json, to_json
 from .schema import OURS, FoundTable, SchemaObject, read
 from .statements import load
 
@@ -201,6 +202,17 @@ class DeviceStore:
         """A number that changes with every change of the schema."""
         return self.count(SCHEMA.schema_version)
 
+    def check_schema(self) -> None:
+        """Look, inside a transaction, whether the tables are still as they were described.
+
+        Raises:
+            SchemaChanging: another program has changed them meanwhile.
+        """
+        if self.state().schema_version != self.schema_version():
+            raise SchemaChanging(
+                f"another program is changing the tables of {self.path}; try again"
+            )
+
     def is_initialized(self) -> bool:
         """Whether sync is installed."""
         return self.first(SCHEMA.has_table, {"name": "_syncsession_state"}) is not None
@@ -219,48 +231,85 @@ class DeviceStore:
         return State(*row)
 
     def tables(self) -> list[SyncTable]:
-        """The synced tables, parents before children."""
-        return arrange(
-            (from_json(definition)[0], prefix)
-            for _, prefix, definition, *_ in self.rows(STATE.list_tables)
-        )
+        """The synced tables that are there, parents before children."""
+        return [t for t in arrange(self.registrations()) if not t.is_missing]
 
-    def save_tables(self, tables: Iterable[tuple[Table, str]]) -> None:
-        """Keep the synced tables and their prefixes, parents before children."""
-        added, anew = self.added_columns(), self.tables_anew()
+    def all_tables(self) -> list[SyncTable]:
+        """The synced tables and those that have gone missing, as they were."""
+        return arrange(self.registrations())
+
+    def registrations(self) -> list[Registration]:
+        """What is kept of every synced table, missing ones too; parents before children."""
+        return [
+            Registration(
+                from_json(definition)[0],
+                prefix,
+                tuple(json.loads(added)),
+                bool(is_anew),
+                tuple(json.loads(doubted)),
+                bool(is_missing),
+                sent_name,
+                tuple(json.loads(sent_key)),
+            )
+            for definition, prefix, added, is_anew, doubted, is_missing, sent_name, sent_key in (
+                self.rows(STATE.list_tables)
+            )
+        ]
+
+    def save_registrations(self, registrations: Iterable[Registration]) -> None:
+        """Keep these in the place of those before, in their order."""
         self.run(STATE.delete_tables)
-        for position, (table, prefix) in enumerate(tables):
-            definition = to_json([table]).decode()
+        for position, kept in enumerate(registrations):
             self.run(
                 STATE.insert_table,
                 {
-                    "name": table.name,
+                    "name": kept.table.name,
                     "position": position,
-                    "prefix": prefix,
-                    "definition": definition,
-                    "is_anew": table.name in anew,
+                    "prefix": kept.prefix,
+                    "definition": to_json([kept.table]).decode(),
+                    "added": json.dumps(kept.added),
+                    "is_anew": kept.is_anew,
+                    "doubted": json.dumps(kept.doubted),
+                    "is_missing": kept.is_missing,
+                    "sent_name": kept.sent_name,
+                    "sent_key": json.dumps(kept.sent_key),
                 },
             )
-            self.set_added_columns(table.name, added.get(table.name, ()))
 
-    def added_columns(self) -> dict[str, list[str]]:
-        """For each table, the columns that came since the server was told of it."""
-        return {name: json.loads(added) for name, _, _, added, _ in self.rows(STATE.list_tables)}
+    def set_sent_names(self, names: Mapping[str, str]) -> None:
+        """Call tables, by their names here, what the server calls them."""
+        self.save_registrations(
+            replace(r, sent_name=names.get(r.table.name, r.sent_name)) for r in self.registrations()
+        )
 
     def set_added_columns(self, table_name: str, columns: Sequence[str]) -> None:
         """Note the columns that the server has still to be told of."""
         self.run(STATE.set_added, {"name": table_name, "added": json.dumps(list(columns))})
 
     def tables_anew(self) -> set[str]:
-        """The tables of which the next pull is to bring every row, whatever was processed."""
-        return {name for name, *_, is_anew in self.rows(STATE.list_tables) if is_anew}
+        """The names of the tables of which the next pull is to bring every row."""
+        return {r.table.name for r in self.registrations() if r.is_anew}
 
-    def set_anew(self, table_name: str, is_anew: bool) -> None:
-        """Say whether the next pull is to bring every row of a table."""
-        self.run(STATE.set_anew, {"name": table_name, "is_anew": is_anew})
+    def be_anew(self, table_name: str, doubted: Iterable[str]) -> None:
+        """Let the next pull bring every row of a table, whatever was processed.
+
+        In the columns `doubted` a row may have been changed that no trigger saw and no digest tells
+        of.
+        """
+        self.run(STATE.be_anew, {"name": table_name, "doubted": json.dumps(sorted(doubted))})
+
+    def left_out(self) -> set[str]:
+        """The tables, in lower case, that were left out of sync on purpose."""
+        row = self.first(STATE.read_left_out)
+        return set(json.loads(row[0])) if row else set()
+
+    def leave_out(self, names: Iterable[str]) -> None:
+        """Remember that these tables were left out on purpose, and no others."""
+        left_out = sorted({folded(name) for name in names})
+        self.run(STATE.set_left_out, {"left_out": json.dumps(left_out)})
 
     def processed(self) -> dict[str, SessionSet]:
-        """The processed set of each table that has one."""
+        """The processed set of each table that has one, by the name that the server knows."""
         ranges: dict[str, list[tuple[int, int]]] = {}
         for name, first, last in self.rows(STATE.list_processed):
             ranges.setdefault(name, []).append((first, last))

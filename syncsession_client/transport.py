@@ -59,8 +59,10 @@ class Transport:
         return self._json("GET", "/v1/tables")
 
     def put_tables(self, tables: bytes) -> dict[str, Any]:
-        """Describe this device's tables; `{tenant_id, new_columns}`, the latter by table: what the
-        tenant has not had in tables that it has.
+        """Describe this device's tables; `{tenant_id, new_columns, known_as}`.
+
+        `new_columns`, by table: what the tenant has not had in tables that it has. `known_as`, not
+        always there: what to call tables that others have renamed so; then nothing was described.
         """
         return self._json("PUT", "/v1/tables", content=b'{"tables":' + tables + b"}")
 

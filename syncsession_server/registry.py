@@ -47,6 +47,23 @@ async def register(
     return {name: columns for name, columns in new.items() if columns}
 
 
+async def known_names(store: Store, caller: Caller, tables: Sequence[Table]) -> dict[str, str]:
+    """What the server calls tables that nobody has described, and that a device has renamed so."""
+
+    async def work(tx: Transaction) -> list[Table]:
+        rows = await tx.all(store.sql.tables.list_known, {"tenant_id": caller.tenant_id})
+        return [msgspec.json.decode(known, type=Table) for (known,) in rows]
+
+    known = {folded(t.name): t for t in await store.read(work)}
+    described = {folded(t.name): t for t in tables}
+    later = {name: t.name for key, t in known.items() for name in t.names if key not in described}
+    return {
+        t.name: later[key]
+        for key, t in described.items()
+        if t.here is None and key not in known and key in later
+    }
+
+
 async def tenant_tables(store: Store, tenant_id: str) -> list[Table]:
     """The tenant's tables as its devices have them, parents first."""
 
@@ -158,7 +175,7 @@ async def _define_for_tenant(
 ) -> list[str]:
     """Keep what the tenant's devices know of a table; the columns that this device brought later.
 
-    A clone is made from the description that has most columns, if it has all of the one before.
+    A clone is made from the last description that has all columns of the one before.
     """
     sql, ours = store.sql.tables, {"tenant_id": caller.tenant_id, "name": folded(table.name)}
     for _ in range(_ATTEMPTS):
@@ -166,13 +183,13 @@ async def _define_for_tenant(
         known = msgspec.json.decode(row[0], type=Table) if row else None
         definition = msgspec.json.decode(row[1], type=Table) if row else table
         introduced: dict[str, str] = msgspec.json.decode(row[2]) if row else {}
-        union = merged(known, table)
-        if known == union:
+        union = _with_name(merged(known, table), table)
+        latest = table if _names(definition) <= _names(table) else definition
+        if known == union and (definition == latest or "schema" not in caller.scopes):
             return _brought_by(device_id, introduced)
         caller.require("schema")
         introduced |= {c.name: device_id for c in new_columns(known, union)}
-        if _names(definition) <= _names(table):
-            definition = table
+        definition = latest
         described = {"definition": definition, "known": union, "introduced": introduced}
         texts = {key: msgspec.json.encode(value).decode() for key, value in described.items()}
         params = ours | texts | {"position": position}
@@ -184,6 +201,14 @@ async def _define_for_tenant(
         ):
             return _brought_by(device_id, introduced)
     raise ServerBusy(f"table {table.name} is being described by others too; try again")
+
+
+def _with_name(known: Table, table: Table) -> Table:
+    """What is known, and what the device that describes the table calls it."""
+    if table.here is None or folded(table.here.name) == folded(table.name):
+        return known
+    names = sorted({*known.names, folded(table.here.name)})
+    return msgspec.structs.replace(known, names=tuple(names))
 
 
 def _brought_by(device_id: str, introduced: dict[str, str]) -> list[str]:

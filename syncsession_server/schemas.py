@@ -65,6 +65,7 @@ class TableSchema(Schema):
     unique = fields.List(_names(), validate=validate.Length(max=1000))
     sql = _text()
     indexes = fields.List(_text(), validate=validate.Length(max=1000))
+    here = fields.Nested(lambda: TableSchema(exclude=("here",)))
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Table:

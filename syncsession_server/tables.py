@@ -44,7 +44,7 @@ def merged(here: Table | None, described: Table) -> Table:
         SchemaContradiction: the key, or the affinity of a column, is another one here.
     """
     if here is None:
-        return msgspec.structs.replace(described, sql="", indexes=())
+        return msgspec.structs.replace(described, sql="", indexes=(), here=None)
     _check_key(here, described)
     columns = {folded(c.name): c for c in here.columns}
     for column in described.columns:
@@ -99,6 +99,12 @@ def check_description(table: Table) -> None:
     Raises:
         BadRequest: names that repeat, or a key that is not among the columns.
     """
+    if table.here is not None:
+        check_description(table.here)
+        if len(table.here.columns) != len(table.columns) or len(table.here.key) != len(table.key):
+            raise BadRequest(
+                f"{table.name}: it has other columns than {table.here.name} on the device"
+            )
     names = [c.name for c in table.columns]
     if len({folded(name) for name in names}) != len(names):
         raise BadRequest(f"{table.name}: two columns have the same name")

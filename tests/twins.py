@@ -14,7 +14,7 @@ from syncsession_client import push
 from syncsession_client.identity import SyncTable
 from syncsession_client.outbox import Outbox, Outgoing
 from syncsession_client.protocol import batches, bodies
-from syncsession_client.reconcile import bring_up_to_date
+from syncsession_client.reconcile import bring_up_to_date, refresh
 from syncsession_client.status import read_status
 from syncsession_client.store import DeviceStore
 
@@ -190,6 +190,7 @@ def _difference(before: Content, now: Content) -> list[str]:
 
 def _seal(store: DeviceStore, outbox: Outbox) -> Outgoing | None:
     with store.write():
+        refresh(store, allow_mass_delete=False)
         folded = bring_up_to_date(store, allow_mass_delete=False)
     return push.seal(store, outbox, store.tables(), folded, batch_rows=1000)
 

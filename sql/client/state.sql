@@ -13,7 +13,8 @@ CREATE TABLE _syncsession_state (
     schema_version INTEGER,
     is_registered INTEGER NOT NULL DEFAULT 0,
     sealed_session_id TEXT,
-    checked_generation INTEGER NOT NULL DEFAULT 0
+    checked_generation INTEGER NOT NULL DEFAULT 0,
+    left_out TEXT NOT NULL DEFAULT '[]'
 );
 
 -- name: create_tables
@@ -23,7 +24,11 @@ CREATE TABLE _syncsession_tables (
     prefix TEXT NOT NULL,
     definition TEXT NOT NULL,
     added TEXT NOT NULL,
-    is_anew INTEGER NOT NULL
+    is_anew INTEGER NOT NULL,
+    doubted TEXT NOT NULL,
+    is_missing INTEGER NOT NULL,
+    sent_name TEXT NOT NULL,
+    sent_key TEXT NOT NULL
 );
 
 -- name: create_processed
@@ -102,10 +107,22 @@ UPDATE _syncsession_state
    SET is_suppressed = :is_suppressed
  WHERE id = 1;
 
+-- name: set_left_out
+-- JSON: the tables of the application that were left out on purpose.
+UPDATE _syncsession_state
+   SET left_out = :left_out
+ WHERE id = 1;
+
+-- name: read_left_out
+SELECT s.left_out
+  FROM _syncsession_state AS s
+ WHERE s.id = 1;
+
 -- name: list_tables
--- Returns (name, prefix, definition, added, is_anew), parents before children. `added`: columns that
--- came since the server was told of the table; `is_anew`: the next pull is to bring every row again.
-SELECT t.name, t.prefix, t.definition, t.added, t.is_anew
+-- Returns every table that is synced, parents before children. `added`: columns that came since the
+-- server was told of the table; `is_anew`: the next pull is to bring every row again; `doubted`:
+-- columns in which it is to find rows that were changed while no trigger saw it.
+SELECT t.definition, t.prefix, t.added, t.is_anew, t.doubted, t.is_missing, t.sent_name, t.sent_key
   FROM _syncsession_tables AS t
  ORDER BY t.position;
 
@@ -113,18 +130,24 @@ SELECT t.name, t.prefix, t.definition, t.added, t.is_anew
 DELETE FROM _syncsession_tables;
 
 -- name: insert_table
-INSERT INTO _syncsession_tables (name, position, prefix, definition, added, is_anew)
-VALUES (:name, :position, :prefix, :definition, '[]', :is_anew);
+INSERT INTO _syncsession_tables (name, position, prefix, definition, added, is_anew, doubted, is_missing,
+    sent_name, sent_key)
+VALUES (:name, :position, :prefix, :definition, :added, :is_anew, :doubted, :is_missing, :sent_name, :sent_key);
 
 -- name: set_added
 UPDATE _syncsession_tables
    SET added = :added
  WHERE name = :name;
 
--- name: set_anew
+-- name: be_anew
 UPDATE _syncsession_tables
-   SET is_anew = :is_anew
+   SET is_anew = 1, doubted = :doubted
  WHERE name = :name;
+
+-- name: be_settled
+UPDATE _syncsession_tables
+   SET is_anew = 0, doubted = '[]'
+ WHERE is_missing = 0;
 
 -- name: list_processed
 -- Returns (table_name, first_number, last_number).

@@ -5,8 +5,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from .. import triggers
-from ..identity import Choices, SyncTable, all_references, arrange, chosen, plan, undeclared
+from .. import schema_changes, triggers
+from ..identity import (
+    Choices,
+    Registration,
+    SyncTable,
+    all_references,
+    arrange,
+    chosen,
+    plan,
+    undeclared,
+)
 from ..protocol.tables import MOST_TABLES, Reference, Table, folded
 from ..schema import SchemaObject
 from ..setup import check_same_choices
@@ -37,7 +46,7 @@ class _Database:
         self.store = store
         self.objects = store.objects()
         self.is_initialized = store.is_initialized()
-        self.synced = {t.name: t for t in store.tables()} if self.is_initialized else {}
+        self.synced = {t.name: t for t in _synced(store)} if self.is_initialized else {}
         self.given = choices
         self.choices = self._with_known(choices)
         self.found = store.found_tables()
@@ -193,6 +202,11 @@ class _Database:
         return ("syncsession-client", "init", str(self.store.path), *flags)
 
 
+def _synced(store: DeviceStore) -> list[SyncTable]:
+    """The synced tables under the names that they have now, before a sync has seen these."""
+    return [t for t in arrange(schema_changes.look(store).registrations) if not t.is_missing]
+
+
 def _is_found_fast(reference: Reference, parent: Table | None) -> bool:
     """Whether the columns that a reference points to have an index."""
     columns = tuple(map(folded, reference.parent_columns))
@@ -201,7 +215,7 @@ def _is_found_fast(reference: Reference, parent: Table | None) -> bool:
 
 
 def _as_synced(tables: Mapping[str, Table]) -> list[SyncTable]:
-    return arrange((table, f"_sync_{name}") for name, table in tables.items())
+    return arrange(Registration(table, f"_sync_{name}") for name, table in tables.items())
 
 
 def _contents(virtual: Mapping[str, SchemaObject]) -> Iterator[tuple[str, str]]:

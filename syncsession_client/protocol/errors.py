@@ -10,7 +10,7 @@
     │   └── ReseedRequired
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
-    │   └── DatabaseLocked  SidecarDamaged
+    │   └── DatabaseLocked  SchemaChanging  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -183,6 +183,12 @@ class DatabaseLocked(TryLater):
     """Another program holds the database file's write lock."""
 
     code = "database_locked"
+
+
+class SchemaChanging(TryLater):
+    """Another program changed the tables while they were being synced."""
+
+    code = "schema_changing"
 
 
 class SidecarDamaged(TryLater):

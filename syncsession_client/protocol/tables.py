@@ -43,7 +43,10 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
 class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     """A synced table: `key` in key order, `columns` in table order, key columns included.
 
-    `sql` and `indexes` are the statements that create it on a device, as the first one has them.
+    `sql` and `indexes` are the statements that create it on a device, as the last one described it.
+    Where its application has renamed the table or columns of its key, the names are those that the
+    server knows, and `here` is the table as it stands on the device. On the server, `names` are the
+    other names that the tenant's devices have for it.
     """
 
     name: str
@@ -54,6 +57,8 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     unique: tuple[tuple[str, ...], ...] = ()
     sql: str = ""
     indexes: tuple[str, ...] = ()
+    here: "Table | None" = None
+    names: tuple[str, ...] = ()
 
     @property
     def wire_key(self) -> tuple[str, ...]:

@@ -19,12 +19,15 @@ async def show(request: web.Request) -> web.Response:
 
 
 async def register(request: web.Request) -> web.Response:
-    """Make room for the tables that a device describes."""
+    """Make room for the tables that a device describes, unless it has to call some otherwise."""
     caller, store = request[CALLER], request.app[STORE]
     caller.require("sync")
     device_id = requests.device_id(request)
     tables = check(TablesSchema(), await requests.body(request))["tables"]
     await admit_device(store, caller, device_id)
+    known_as = await registry.known_names(store, caller, tables)
+    if known_as:
+        return _answer({"tenant_id": caller.tenant_id, "new_columns": {}, "known_as": known_as})
     new_columns = await registry.register(store, caller, device_id, tables)
     return _answer({"tenant_id": caller.tenant_id, "new_columns": new_columns})
 

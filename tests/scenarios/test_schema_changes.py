@@ -7,7 +7,6 @@ from syncsession_client.protocol.errors import (
     MassDelete,
     SchemaContradiction,
     ServerUnreachable,
-    UnknownName,
 )
 from syncsession_client.transport import Transport
 
@@ -152,13 +151,6 @@ def test_most_of_a_table_gone_without_a_trace_stops_and_asks(world):
     a.sync(allow_mass_delete=True)
     b.sync()
     assert b.rows("SELECT * FROM gadget") == [("1", 0)]
-
-
-def test_a_table_that_was_dropped_is_named_with_the_way_out(pair):
-    a, _ = pair
-    a.execute("DROP TABLE gadget")
-    with pytest.raises(UnknownName, match=r"has no table gadget any more.*uninstall"):
-        a.sync()
 
 
 def test_a_column_of_another_type_is_refused_with_both_types(pair, world):

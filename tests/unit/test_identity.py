@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from syncsession_client.identity import Choices, Plan, arrange, plan, prefixes, undeclared
+from syncsession_client.identity import (
+    Choices,
+    Plan,
+    Registration,
+    arrange,
+    plan,
+    prefixes,
+    undeclared,
+)
 from syncsession_client.protocol.errors import (
     NoPrimaryKey,
     NullKey,
@@ -39,7 +47,7 @@ def planned(tmp_path: Path):
 
 def kinds(of: Plan) -> dict[str, str]:
     """plain, local or mapped, by table."""
-    tables = arrange((t, f"_sync_{t.name}") for t in of.tables)
+    tables = arrange(Registration(t, f"_sync_{t.name}") for t in of.tables)
     return {t.name: "local" if t.is_local else "mapped" if t.is_mapped else "plain" for t in tables}
 
 
@@ -222,7 +230,8 @@ def test_a_named_reference_is_translated_and_remembered(planned):
     assert targets(made) == {"t.r": "room"}
     assert [t.name for t in made.tables] == ["room", "t"]
     named = prefixes(made.tables, {})
-    assert undeclared(arrange((t, named[t.name]) for t in made.tables)) == (("t", "r", "room"),)
+    arranged = arrange(Registration(t, named[t.name]) for t in made.tables)
+    assert undeclared(arranged) == (("t", "r", "room"),)
 
 
 def test_a_named_reference_makes_a_key_shared(planned):
@@ -358,7 +367,7 @@ def test_no_two_objects_of_ours_have_one_name(planned, names):
     named = prefixes(made.tables, {})
     ours = [
         name.lower()
-        for t in arrange((t, named[t.name]) for t in made.tables)
+        for t in arrange(Registration(t, named[t.name]) for t in made.tables)
         for name in (
             *(t.log, t.rows, t.view, t.dirty_index, t.live_index, t.gone_index),
             *(t.trigger(event) for event in ("insert", "update", "rekey", "delete")),
@@ -377,7 +386,7 @@ def test_a_prefix_that_was_given_stays_when_a_table_joins():
 
 
 def test_the_names_of_a_table_come_from_its_prefix():
-    (made,) = arrange([(table("a", "local"), "_sync_a_3")])
+    (made,) = arrange([Registration(table("a", "local"), "_sync_a_3")])
     assert (made.log, made.rows, made.view) == ("_sync_a_3_log", "_sync_a_3_rows", "_sync_a_3")
     assert made.trigger("insert") == "_sync_a_3_insert"
 
@@ -389,7 +398,8 @@ def test_the_columns_of_the_shadow_rows_follow_the_kind(planned):
         "CREATE TABLE mapped (r INTEGER REFERENCES room, t TEXT COLLATE RTRIM, v, "
         "PRIMARY KEY (t, r))",
     )
-    tables = {t.name: t for t in arrange((t, f"_sync_{t.name}") for t in made.tables)}
+    arranged = arrange(Registration(t, f"_sync_{t.name}") for t in made.tables)
+    tables = {t.name: t for t in arranged}
     shown = {
         name: [(c.name, c.type, c.collation) for c in t.shadow_columns]
         for name, t in tables.items()

@@ -44,6 +44,13 @@ SELECT t.definition
  WHERE t.tenant_id = :tenant_id
  ORDER BY t.position, t.name;
 
+-- name: list_known
+-- Everything that the tenant's devices described of each table.
+SELECT t.known
+  FROM sync_tenant_table AS t
+ WHERE t.tenant_id = :tenant_id
+ ORDER BY t.position, t.name;
+
 -- name: add_tenant_table
 INSERT INTO sync_tenant_table (tenant_id, name, position, definition, known, introduced)
 VALUES (:tenant_id, :name, :position, :definition, :known, :introduced)

@@ -1,0 +1,336 @@
+"""The application renames tables and columns while sync is installed."""
+
+import sqlite3
+from contextlib import closing
+
+import pytest
+from support import Device, World, everyone_syncs
+
+from syncsession_client.engine import SyncEngine
+from syncsession_client.protocol.errors import SchemaChanging, ServerUnreachable
+from syncsession_client.setup import uninstall
+from syncsession_client.status import read_status
+from syncsession_client.transport import Transport
+
+ARTIST = "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT)"
+ALBUM = (
+    "CREATE TABLE album (id INTEGER PRIMARY KEY, title TEXT, artist_id INTEGER REFERENCES artist)"
+)
+TAGGED = (
+    "CREATE TABLE tagged (artist_id INTEGER REFERENCES artist, tag TEXT, v, "
+    "PRIMARY KEY (artist_id, tag))"
+)
+LABEL = "CREATE TABLE label (code TEXT PRIMARY KEY, v)"
+
+
+@pytest.fixture
+def pair(world: World) -> tuple[Device, Device]:
+    a = world.device("a.db", ARTIST, ALBUM, TAGGED, LABEL)
+    a.execute(
+        "INSERT INTO artist VALUES (1, 'one'), (2, 'two')",
+        "INSERT INTO album VALUES (1, 'first', 1), (2, 'second', 2)",
+        "INSERT INTO tagged VALUES (1, 'x', 0), (2, 'y', 0)",
+        "INSERT INTO label VALUES ('l', 0)",
+    )
+    a.sync()
+    return a, a.clone("b.db")
+
+
+def migrate(device: Device, *statements: str, legacy: bool = False, foreign_keys: bool = True):
+    """Statements of a migration, each a transaction of its own."""
+    with closing(sqlite3.connect(device.path, isolation_level=None)) as db:
+        db.execute(f"PRAGMA legacy_alter_table = {int(legacy)}")
+        db.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
+        for sql in statements:
+            db.execute(sql)
+
+
+@pytest.mark.parametrize("foreign_keys", [True, False])
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_renamed_table_goes_on_with_devices_that_have_the_old_name(pair, legacy, foreign_keys):
+    a, b = pair
+    a.execute("UPDATE artist SET name = 'before' WHERE id = 1")
+    migrate(a, "ALTER TABLE artist RENAME TO performer", legacy=legacy, foreign_keys=foreign_keys)
+    a.execute("UPDATE performer SET name = 'after' WHERE id = 2", foreign_keys=False)
+    a.execute("INSERT INTO performer VALUES (3, 'a')", foreign_keys=False)
+    a.execute("INSERT INTO album VALUES (3, 'a', 3)", foreign_keys=False)
+    b.execute("INSERT INTO artist VALUES (3, 'b')", "INSERT INTO album VALUES (3, 'b', 3)")
+    synced = a.sync()
+    assert synced.pushed.rows == 4  # not every row: the server has them
+    everyone_syncs(b, a)
+    names = (
+        "SELECT al.title, p.name FROM album AS al JOIN {} AS p ON p.id = al.artist_id ORDER BY 1"
+    )
+    expected = [("a", "a"), ("b", "b"), ("first", "before"), ("second", "after")]
+    assert a.rows(names.format("performer")) == b.rows(names.format("artist")) == expected
+    assert a.identities()["performer"] == b.identities()["artist"]
+    assert a.identities()["album"] == b.identities()["album"]
+    assert a.identities()["tagged"] == b.identities()["tagged"]
+    everyone_syncs(a, b)
+    assert a.sync().pushed.rows == 0
+
+
+def test_edits_under_both_names_meet_when_the_other_device_follows(pair):
+    a, b = pair
+    migrate(a, "ALTER TABLE artist RENAME TO performer")
+    a.execute("UPDATE performer SET name = 'a' WHERE id = 1")
+    a.sync()
+    b.execute("UPDATE artist SET name = 'b' WHERE id = 2")
+    b.sync()
+    b.execute("DELETE FROM tagged WHERE artist_id = 1", "DELETE FROM album WHERE artist_id = 1")
+    b.execute("INSERT INTO artist VALUES (9, 'unsent')", "DELETE FROM artist WHERE id = 1")
+    migrate(b, "ALTER TABLE artist RENAME TO performer")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM performer") == [(2, "b"), (9, "unsent")]
+    assert a.rows("SELECT * FROM performer") == b.rows("SELECT * FROM performer")
+    assert a.identities() == b.identities()
+
+
+def test_what_is_kept_beside_a_renamed_table_has_its_new_name(pair):
+    a, _ = pair
+    migrate(a, "ALTER TABLE artist RENAME TO performer")
+    a.execute("UPDATE performer SET name = 'new' WHERE id = 1")
+    a.sync()
+    assert a.rows("SELECT key_1, is_dirty FROM _sync_performer") == [(1, 0), (2, 0)]
+    assert not [name for _, name, *_ in a.schema() if "_sync_artist" in name]
+    assert [t["name"] for t in read_status(a.path)["tables"]].count("performer") == 1
+
+
+def test_a_clone_of_a_tenant_that_renamed_a_table_has_the_new_name(pair):
+    a, b = pair
+    migrate(
+        a, "ALTER TABLE artist RENAME TO performer", "ALTER TABLE label RENAME COLUMN code TO c"
+    )
+    a.execute("INSERT INTO performer VALUES (3, 'three')", "INSERT INTO album VALUES (3, 't', 3)")
+    a.sync()
+    c = a.clone("c.db")
+    assert c.rows("SELECT * FROM performer") == [(1, "one"), (2, "two"), (3, "three")]
+    c.execute("UPDATE performer SET name = 'c'", "INSERT INTO label VALUES ('m', 1)")
+    everyone_syncs(c, a, b)
+    assert a.identities() == c.identities()
+    assert b.rows("SELECT DISTINCT name FROM artist") == [("c",)]
+    assert b.rows("SELECT * FROM label ORDER BY 1") == c.rows("SELECT * FROM label ORDER BY 1")
+    assert c.orphans() == []
+
+
+def test_a_device_that_is_set_up_with_the_new_name_meets_the_others(world):
+    a = world.device("a.db", LABEL)
+    a.execute("INSERT INTO label VALUES ('l', 0)")
+    a.sync()
+    migrate(a, "ALTER TABLE label RENAME TO sticker")
+    a.sync()
+    b = world.device("b.db", LABEL.replace("label", "sticker"))
+    b.execute("INSERT INTO sticker VALUES ('m', 1)")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM sticker ORDER BY 1") == [("l", 0), ("m", 1)]
+    assert a.identities() == b.identities()
+    c = world.device("c.db", LABEL)
+    c.sync()
+    assert c.identities()["label"] == a.identities()["sticker"]
+
+
+def test_a_new_table_under_the_old_name_of_a_renamed_one_is_another_table(pair):
+    a, b = pair
+    migrated = (
+        "ALTER TABLE label RENAME TO sticker",
+        "CREATE TABLE label (id INTEGER PRIMARY KEY, w)",
+        "INSERT INTO label VALUES (1, 'new')",
+    )
+    migrate(a, *migrated)
+    a.sync()
+    a.init(tables=("label",))
+    everyone_syncs(a, b)
+    assert b.rows("SELECT * FROM label") == [("l", 0)]
+    migrate(b, *migrated)
+    b.init(tables=("label",))
+    everyone_syncs(b, a)
+    assert a.rows("SELECT w FROM label") == [("new",), ("new",)]
+    assert a.identities() == b.identities()
+
+
+def test_tables_that_swap_their_names_keep_their_rows_apart(pair):
+    a, b = pair
+    other = "CREATE TABLE label2 (code TEXT PRIMARY KEY, v)"
+    for device in (a, b):
+        device.execute(other)
+        device.init(tables=("label2",))
+    a.execute("INSERT INTO label2 VALUES ('second', 2)")
+    everyone_syncs(a, b)
+    migrate(
+        a,
+        "ALTER TABLE label RENAME TO aside",
+        "ALTER TABLE label2 RENAME TO label",
+        "ALTER TABLE aside RENAME TO label2",
+    )
+    a.execute("UPDATE label SET v = 'changed'")
+    synced = a.sync()
+    assert synced.pushed.rows == 1
+    b.sync()
+    assert b.rows("SELECT * FROM label2") == [("second", "changed")]
+    assert b.rows("SELECT * FROM label") == [("l", 0)]
+
+
+def test_a_table_whose_name_changes_its_case_only_goes_on(pair):
+    a, b = pair
+    migrate(a, "ALTER TABLE label RENAME TO aside", "ALTER TABLE aside RENAME TO Label")
+    a.execute("UPDATE Label SET v = 1")
+    assert a.sync().pushed.rows == 1
+    b.execute("INSERT INTO label VALUES ('m', 2)")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM Label ORDER BY 1") == [("l", 1), ("m", 2)]
+    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", 1), ("m", 2)]
+
+
+def test_a_table_is_followed_through_several_renames_and_back(pair):
+    a, b = pair
+    for name, new in (("label", "one"), ("one", "two"), ("two", "label")):
+        migrate(a, f"ALTER TABLE {name} RENAME TO {new}")
+        a.execute(f"UPDATE {new} SET v = '{new}'")
+        everyone_syncs(a, b)
+        assert b.rows("SELECT v FROM label") == [(new,)]
+    assert b.identities()["label"] == a.identities()["label"]
+
+
+@pytest.mark.parametrize("table", ["artist", "label"])
+def test_a_renamed_column_of_the_key_goes_on_with_devices_that_have_the_old_name(pair, table):
+    a, b = pair
+    key = {"artist": "id", "label": "code"}[table]
+    value = {"artist": "name", "label": "v"}[table]
+    migrate(a, f"ALTER TABLE {table} RENAME COLUMN {key} TO the_key")
+    a.execute(f"UPDATE {table} SET {value} = 'a'", f"INSERT INTO {table} VALUES ('77', 'new')")
+    b.execute(f"INSERT INTO {table} VALUES ('88', 'b')")
+    everyone_syncs(a, b)
+    everything = f"SELECT * FROM {table} ORDER BY 1"
+    assert a.rows(everything) == b.rows(everything)
+    migrate(b, f"ALTER TABLE {table} RENAME COLUMN {key} TO the_key")
+    b.execute(f"DELETE FROM {table} WHERE the_key = '77'")
+    everyone_syncs(b, a)
+    assert a.identities() == b.identities()
+    assert a.rows(everything) == a.clone("c.db").rows(everything)
+
+
+def test_a_renamed_part_of_a_composite_key_that_is_a_reference_goes_on(pair):
+    a, b = pair
+    migrate(a, "ALTER TABLE tagged RENAME COLUMN artist_id TO performer_id")
+    a.execute("INSERT INTO artist VALUES (5, 'five')", "INSERT INTO tagged VALUES (5, 'z', 5)")
+    b.execute("INSERT INTO artist VALUES (5, 'other')", "INSERT INTO tagged VALUES (5, 'z', 6)")
+    everyone_syncs(a, b)
+    assert a.identities() == b.identities()
+    assert len(a.rows("SELECT * FROM tagged")) == 4
+
+
+def test_the_values_of_a_renamed_column_reach_those_that_rename_it_later(pair):
+    a, b = pair
+    migrate(a, "ALTER TABLE label RENAME COLUMN v TO w")
+    a.sync()
+    b.execute("UPDATE label SET v = 'unsent' WHERE code = 'l'", "INSERT INTO label VALUES ('m', 5)")
+    everyone_syncs(b, a)
+    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", "unsent"), ("m", 5)]
+    assert a.rows("SELECT * FROM label ORDER BY 1") == [("l", 0), ("m", None)]
+    a.execute("UPDATE label SET w = 'newer' WHERE code = 'l'")
+    a.sync()
+    migrate(b, "ALTER TABLE label RENAME COLUMN v TO w")
+    everyone_syncs(b, a)
+    expected = [("l", "newer"), ("m", 5)]
+    assert b.rows("SELECT code, w FROM label ORDER BY 1") == expected
+    assert a.rows("SELECT code, w FROM label ORDER BY 1") == expected
+
+
+def test_a_column_set_up_as_a_reference_stays_one_when_it_is_renamed(world):
+    plain = "CREATE TABLE single (id INTEGER PRIMARY KEY, artist_id INTEGER)"
+    a = world.device("a.db", ARTIST, plain, references=(("single", "artist_id", "artist"),))
+    a.execute("INSERT INTO artist VALUES (1, 'a')", "INSERT INTO single VALUES (1, 1)")
+    a.sync()
+    b = a.clone("b.db")
+    for device in (a, b):
+        migrate(device, "ALTER TABLE single RENAME COLUMN artist_id TO performer_id")
+        name = device.path.stem
+        device.execute(
+            f"INSERT INTO artist VALUES (2, '{name}')", "INSERT INTO single VALUES (2, 2)"
+        )
+    everyone_syncs(a, b)
+    assert a.identities() == b.identities()
+    joined = "SELECT name FROM single JOIN artist ON artist.id = performer_id ORDER BY 1"
+    assert a.rows(joined) == b.rows(joined) == [("a",), ("a",), ("b",)]
+
+
+def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, monkeypatch):
+    a, b = pair
+    a.execute("UPDATE label SET v = 'sealed'", "INSERT INTO artist VALUES (3, 'sealed')")
+
+    def lost(self, session_id):
+        raise ServerUnreachable("the request was lost")
+
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(Transport, "commit_push", lost)
+        a.sync()
+    migrate(
+        a, "ALTER TABLE label RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO artist_no"
+    )
+    a.execute("INSERT INTO sticker VALUES ('n', 1)")
+    assert a.sync().pushed.rows == 3
+    b.sync()
+    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", "sealed"), ("n", 1)]
+    assert b.rows("SELECT name FROM artist WHERE id = 3") == [("sealed",)]
+    assert a.sync().pushed.rows == 0
+
+
+def test_a_pull_that_was_interrupted_goes_on_after_a_table_was_renamed(pair, monkeypatch):
+    a, b = pair
+    b.put("INSERT INTO label VALUES (?, 1)", [(f"{n}",) for n in range(10_500)])
+    b.sync()
+    get_batch = Transport.get_batch
+    fetched = []
+
+    def lost(self, pull_id, number):
+        if number > 2:
+            raise ServerUnreachable("the answer was lost")
+        fetched.append(number)
+        return get_batch(self, pull_id, number)
+
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(Transport, "get_batch", lost)
+        a.sync()
+    migrate(a, "ALTER TABLE label RENAME TO sticker")
+    a.sync()
+    assert a.value("SELECT count(*) FROM sticker") == 10_501
+
+
+def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch):
+    a, b = pair
+    a.execute("UPDATE label SET v = 'edit'")
+    push = SyncEngine._push
+
+    def renamed(self):
+        migrate(a, "ALTER TABLE label RENAME TO sticker")
+        return push(self)
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(SchemaChanging, match="changing the tables of"),
+    ):
+        patch.setattr(SyncEngine, "_push", renamed)
+        a.sync()
+    everyone_syncs(a, b)
+    assert b.rows("SELECT v FROM label") == [("edit",)]
+
+
+@pytest.mark.parametrize("is_synced_before", [False, True])
+def test_uninstall_after_renames_leaves_the_schema_as_without_sync(world, is_synced_before):
+    statements = (
+        "ALTER TABLE artist RENAME TO performer",
+        "ALTER TABLE performer RENAME COLUMN id TO performer_id",
+        "ALTER TABLE label RENAME COLUMN v TO w",
+    )
+    twin = world.bare("twin.db", ARTIST, ALBUM, TAGGED, LABEL)
+    a = world.device("a.db", ARTIST, ALBUM, TAGGED, LABEL)
+    a.sync()
+    migrate(a, *statements)
+    migrate(twin, *statements)
+    if is_synced_before:
+        a.sync()
+        a.init()
+    uninstall(a.path)
+    assert a.schema() == twin.schema()
+    a.init()
+    assert [t["name"] for t in read_status(a.path)["tables"]].count("performer") == 1
