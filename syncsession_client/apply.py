@@ -202,7 +202,7 @@ def _find_changed(store: DeviceStore, staged: Sequence[_Incoming], generation: i
         doubted = [(n, name) for n, name in numbered if name in anew[incoming.table.name]]
         store.run(
             ROWS.find_changed(
-                t=incoming.table, incoming=incoming.name, columns=incoming.columns, doubted=doubted
+                t=incoming.table, incoming=incoming.name, columns=numbered, doubted=doubted
             ),
             {"generation": generation},
         )

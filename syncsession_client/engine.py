@@ -198,6 +198,7 @@ class SyncEngine:
 
     def _push(self) -> Pushed:
         with self._store.write():
+            self._store.check_schema()
             folded = reconcile.bring_up_to_date(
                 self._store, allow_mass_delete=self._allow_mass_delete
             )
@@ -220,11 +221,11 @@ class SyncEngine:
             self._outbox.drop_outgoing()
             return Pushed()
         try:
-            return self._send(outgoing)
+            return self._send(outgoing, is_resumed=True)
         except (SessionExpired, UnknownSession):
             return Pushed()
 
-    def _send(self, outgoing: Outgoing) -> Pushed:
+    def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed:
         outcome = None
         if self._outbox.outgoing_tables():
             with self._store.write():
@@ -244,7 +245,12 @@ class SyncEngine:
                 raise
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
         return push.acknowledge(
-            self._store, self._outbox, self._store.all_tables(), outgoing, outcome
+            self._store,
+            self._outbox,
+            self._store.all_tables(),
+            outgoing,
+            outcome,
+            is_resumed=is_resumed,
         )
 
     def _finish_pull(self) -> Pulled:

@@ -113,14 +113,18 @@ def acknowledge(
     tables: Sequence[SyncTable],
     outgoing: Outgoing,
     outcome: dict[str, Any] | None,
+    *,
+    is_resumed: bool = False,
 ) -> Pushed:
     """Clear the marks of what was sealed, in one write transaction; later edits stay dirty.
 
     The session joins the processed set unless the server corrected something in it: then the next
     pull brings the rows as the server has them. `outcome` is None where nothing had to be sent.
+    One that is resumed may have been sealed before a table got other columns: what was agreed then
+    is not known of these.
     """
     by_name = {t.wire_name: t for t in tables}
-    anew = store.tables_anew()
+    anew = store.tables_anew() if is_resumed else set()
     number = outcome["number"] if outcome else None
     pushed = 0
     if number is not None and any(number in s for s in store.processed().values()):
@@ -136,7 +140,7 @@ def acknowledge(
                 continue
             if is_sent:
                 pushed += len(rows)
-                is_anew = table.name in anew  # its columns are not those that were sealed
+                is_anew = table.name in anew
                 store.run_many(
                     ROWS.acknowledge(t=table),
                     (

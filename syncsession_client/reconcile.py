@@ -27,7 +27,6 @@ def bring_up_to_date(store: DeviceStore, *, allow_mass_delete: bool) -> Folded:
     Raises:
         MassDelete: more than half of a table, and at least 100 rows, went without a trigger.
     """
-    store.check_schema()
     tables = store.tables()
     folded = fold(store, tables)
     if folded.generation == store.state().checked_generation:

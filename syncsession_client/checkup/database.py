@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from .. import triggers
+from .. import schema_changes, triggers
 from ..identity import (
     Choices,
     Registration,
@@ -46,7 +46,7 @@ class _Database:
         self.store = store
         self.objects = store.objects()
         self.is_initialized = store.is_initialized()
-        self.synced = {t.name: t for t in store.tables()} if self.is_initialized else {}
+        self.synced = {t.name: t for t in _synced(store)} if self.is_initialized else {}
         self.given = choices
         self.choices = self._with_known(choices)
         self.found = store.found_tables()
@@ -56,7 +56,6 @@ class _Database:
         self._rule_out_children()
         self.able = [name for name, findings in self.findings.items() if not findings]
         self.tables = {t.name: t for t in self._planned()}
-        self.parents = references.numbered_parents(self.tables.values())
 
     def checkup(self) -> Checkup:
         """The findings about every table, and about all of it."""
@@ -101,24 +100,27 @@ class _Database:
         return plan(self.found, replace(self.choices, tables=tuple(self.able), exclude=())).tables
 
     def _look_at_references(self) -> None:
-        tables = list(self.tables.values())
-        for suspect in references.suspects(tables, self.parents, self.found):
-            finding = references.judge(suspect, self._sample(suspect))
+        parents = references.numbered_parents(self.tables.values())
+        for suspect in references.suspects(list(self.tables.values()), parents, self.found):
+            sample = self._sample(suspect, parents)
+            finding = references.judge(suspect, sample)
             if finding:
                 self.findings[suspect.table].append(finding)
 
-    def _sample(self, suspect: references.Suspect) -> Sample:
+    def _sample(self, suspect: references.Suspect, parents: Mapping[str, str]) -> Sample:
         table, column = self.found[suspect.table], suspect.column
         sample = read_sample(self.store, table, column)
-        keys = {name: self.facts[name].key for name in self.parents}
-        asked = [(n, self.parents[n]) for n in references.worth_asking(suspect, sample, keys)]
+        keys = {name: self.facts[name].key for name in parents}
+        asked = [(n, parents[n]) for n in references.worth_asking(suspect, sample, keys)]
         return look_up(self.store, table, column, sample, asked) if asked else sample
 
     def _look_at(self, facts: TableFacts, table: Table) -> Iterator[Finding]:
         found = self.findings[table.name]
         suspected = frozenset(name for f in found for name in f.columns)
         yield from cautions.noteworthy(facts, table, self.choices, suspected)
-        yield from cautions.generated(facts, table, self.parents)
+        yield from cautions.generated(
+            facts, table, references.numbered_parents(self.tables.values())
+        )
         yield from cautions.broken(table, self._orphans(table), self.found)
 
     def _orphans(self, table: Table) -> dict[Reference, int]:
@@ -200,6 +202,11 @@ class _Database:
         return ("syncsession-client", "init", str(self.store.path), *flags)
 
 
+def _synced(store: DeviceStore) -> list[SyncTable]:
+    """The synced tables under the names that they have now, before a sync has seen these."""
+    return [t for t in arrange(schema_changes.look(store).registrations) if not t.is_missing]
+
+
 def _is_found_fast(reference: Reference, parent: Table | None) -> bool:
     """Whether the columns that a reference points to have an index."""
     columns = tuple(map(folded, reference.parent_columns))
@@ -208,7 +215,7 @@ def _is_found_fast(reference: Reference, parent: Table | None) -> bool:
 
 
 def _as_synced(tables: Mapping[str, Table]) -> list[SyncTable]:
-    return arrange(Registration(t, f"_sync_{name}") for name, t in tables.items())
+    return arrange(Registration(table, f"_sync_{name}") for name, table in tables.items())
 
 
 def _contents(virtual: Mapping[str, SchemaObject]) -> Iterator[tuple[str, str]]:
