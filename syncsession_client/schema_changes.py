@@ -1,8 +1,6 @@
-"""Where the synced tables are after the application changed its schema, and what they are now.
+"""What the synced tables are after the application changed its schema.
 
-A table is looked for under its name, then where its triggers went (SQLite takes them along when a
-table is renamed), then under the name that the server knows. Why in this order:
-docs/explanation/schema-changes.md. The database is read, and not changed.
+Why: docs/explanation/schema-changes.md. The database is read, and not changed.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,8 +10,9 @@ from msgspec import structs
 
 from . import capture
 from .identity import Choices, Registration, check_names, no_key, outside, plan, prefixes
+from .places import find, is_on, triggers
 from .protocol.tables import Table, folded
-from .schema import FoundTable, SchemaObject, read
+from .schema import FoundTable, read
 from .store import DeviceStore
 from .wire_names import free
 
@@ -49,8 +48,7 @@ def look(store: DeviceStore, joining: Choices | None = None) -> Change:
     """
     kept, objects = store.registrations(), store.objects()
     found = read(objects)
-    carriers = {r.prefix: _carrier(r, objects) for r in kept}
-    places = _places(kept, found, carriers)
+    places = find(store, kept, found, objects)
     picked = _picked(store, kept, found, places.values())
     joined = _joined(store, found, [*places.values(), *picked], joining or Choices())
     tables = _described(kept, found, places, [*picked, *joined], joining or Choices())
@@ -64,13 +62,13 @@ def look(store: DeviceStore, joining: Choices | None = None) -> Change:
             places[r.prefix].name
             for r in kept
             if r.prefix in places
-            and not all(_is_on(o, places[r.prefix].name) for o in _triggers(r, objects))
+            and not all(is_on(o, places[r.prefix].name) for o in triggers(r, objects))
         ),
         strays=tuple(
             o.name
             for r in kept
-            for o in _triggers(r, objects)
-            if o is not None and r.prefix in places and not _is_on(o, places[r.prefix].name)
+            for o in triggers(r, objects)
+            if o is not None and r.prefix in places and not is_on(o, places[r.prefix].name)
         ),
     )
 
@@ -121,68 +119,6 @@ def _has_another_key(store: DeviceStore, kept: Registration) -> str:
         "known, and is not synced here any more: give it that key again, or give the new table "
         f"another name and take it in with syncsession-client init {store.path} --table NAME"
     )
-
-
-def _triggers(kept: Registration, objects: Sequence[SchemaObject]) -> list[SchemaObject | None]:
-    """The triggers that a table should have, or None in the place of one that is not there."""
-    present = {folded(o.name): o for o in objects if o.type == "trigger"}
-    return [present.get(folded(f"{kept.prefix}_{event}")) for event in capture.EVENTS]
-
-
-def _is_on(trigger: SchemaObject | None, name: str) -> bool:
-    return trigger is not None and folded(trigger.table) == folded(name)
-
-
-def _carrier(kept: Registration, objects: Sequence[SchemaObject]) -> str | None:
-    """The table, in lower case, that a synced table's triggers are on."""
-    return next((folded(o.table) for o in _triggers(kept, objects) if o is not None), None)
-
-
-def _places(
-    kept: Sequence[Registration],
-    found: Mapping[str, FoundTable],
-    carriers: Mapping[str, str | None],
-) -> dict[str, FoundTable]:
-    """The table that each registration, by its prefix, is of now; some are of none.
-
-    The name comes first: a program may rename the old table away, make the new one under its name
-    and copy. But not where the table of that name has the triggers of another synced one.
-    """
-    by_name = {folded(name): table for name, table in found.items()}
-    owners = {table: prefix for prefix, table in carriers.items() if table is not None}
-    places: dict[str, FoundTable] = {}
-
-    def place(registration: Registration, name: str | None) -> None:
-        table = by_name.get(name) if name is not None else None
-        if registration.prefix in places or table is None or table in places.values():
-            return
-        is_ours = owners.get(str(name), registration.prefix) == registration.prefix
-        if is_ours and _fits(registration, table):
-            places[registration.prefix] = table
-
-    for each in kept:
-        place(each, folded(each.table.name))
-    for each in kept:
-        place(each, carriers[each.prefix])
-    for each in kept:
-        place(each, folded(each.wire_name))
-    return places
-
-
-def _fits(kept: Registration, table: FoundTable) -> bool:
-    """Whether a table has the key by which the rows are known; columns of it may be renamed."""
-    if table.fault or len(table.key) != len(kept.table.key):
-        return False
-    affinities = {c.name: c.affinity for c in kept.table.columns}
-    for before, now in zip(kept.table.key, table.key, strict=True):
-        column = table.column(now)
-        if column is None or column.affinity != affinities[before]:
-            return False
-        if folded(before) != folded(now) and table.column(before) is not None:
-            return False
-    key = {folded(name) for name in table.key}
-    values = {folded(c.name) for c in table.columns} - key
-    return not values & {folded(name) for name in kept.sent_key or kept.table.key}
 
 
 def _picked(
@@ -343,10 +279,14 @@ def _registrations(
 def _missing(kept: Registration, names: Mapping[str, str]) -> Registration:
     """The registration of a table that is missing, with the names that the others have now."""
     columns = tuple(
-        structs.replace(c, row_id_of=c.row_id_of and names.get(c.row_id_of, c.row_id_of))
+        structs.replace(c, row_id_of=names.get(c.row_id_of, c.row_id_of)) if c.row_id_of else c
         for c in kept.table.columns
     )
-    return replace(kept, table=structs.replace(kept.table, columns=columns), is_missing=True)
+    references = tuple(
+        structs.replace(r, parent=names.get(r.parent, r.parent)) for r in kept.table.references
+    )
+    table = structs.replace(kept.table, columns=columns, references=references)
+    return replace(kept, table=table, is_missing=True)
 
 
 def _keeps_prefix(before: Registration | None, table: Table) -> bool:

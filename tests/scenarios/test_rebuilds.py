@@ -34,6 +34,8 @@ def rebuild(name: str, columns: str, kept: str, style: str) -> tuple[str, ...]:
     )
 
 
+FREE = "CREATE TABLE free (id TEXT PRIMARY KEY, v)"
+
 STYLES = ("copy, drop, rename", "rename away, create, copy, drop")
 
 
@@ -312,6 +314,36 @@ def test_most_of_a_table_missing_after_a_rebuild_stops_and_asks(world):
     a.sync(allow_mass_delete=True)
     b.sync()
     assert b.value("SELECT count(*) FROM many") == 10
+
+
+@pytest.mark.parametrize("change", ["dropped column", "rebuild", "dropped table"])
+def test_a_push_that_was_interrupted_goes_on_after_a_migration(world, monkeypatch, change):
+    a = world.device("a.db", "CREATE TABLE sent (id INTEGER PRIMARY KEY, v, w)", FREE)
+    a.execute("INSERT INTO sent VALUES (1, 1, 1), (2, 2, 2)")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute("UPDATE sent SET v = 'sealed' WHERE id = 1", "INSERT INTO free VALUES ('x', 1)")
+
+    def lost(self, session_id):
+        raise ServerUnreachable("the answer was lost")
+
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(Transport, "commit_push", lost)
+        a.sync()
+    if change == "dropped column":
+        migrate(a, "ALTER TABLE sent DROP COLUMN w")
+    elif change == "rebuild":
+        migrate(a, *rebuild("sent", "id INTEGER PRIMARY KEY, v", "id, v", STYLES[0]))
+    else:
+        migrate(a, "DROP TABLE sent")
+    if change != "dropped table":
+        a.execute("UPDATE sent SET v = 'later' WHERE id = 2")
+    a.execute("UPDATE free SET v = 2")
+    everyone_syncs(a, b)
+    second = 2 if change == "dropped table" else "later"
+    assert b.rows("SELECT * FROM sent") == [(1, "sealed", 1), (2, second, 2)]
+    assert b.rows("SELECT * FROM free") == [("x", 2)]
+    assert a.sync().pushed.rows == 0
 
 
 @pytest.mark.parametrize("style", STYLES)

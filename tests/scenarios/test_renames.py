@@ -45,6 +45,48 @@ def migrate(device: Device, *statements: str, legacy: bool = False, foreign_keys
             db.execute(sql)
 
 
+def test_a_table_that_is_renamed_and_rebuilt_before_the_next_sync_is_known_by_its_rows(pair):
+    a, b = pair
+    known = a.identities()
+    migrate(
+        a,
+        "ALTER TABLE artist RENAME TO performer",
+        "CREATE TABLE performer_new (id INTEGER PRIMARY KEY, name TEXT, born)",
+        "INSERT INTO performer_new SELECT id, name, NULL FROM performer",
+        "DROP TABLE performer",
+        "ALTER TABLE performer_new RENAME TO performer",
+        foreign_keys=False,
+    )
+    a.execute("INSERT INTO performer VALUES (3, 'three', 1999)", foreign_keys=False)
+    a.execute("INSERT INTO album VALUES (3, 'third', 3)", foreign_keys=False)
+    everyone_syncs(a, b)
+    assert b.rows("SELECT * FROM artist") == [(1, "one"), (2, "two"), (3, "three")]
+    assert len({row[0] for row in a.identities()["performer"]}) == 3
+    assert known["artist"] == [row for row in b.identities()["artist"] if row[1] != "three"]
+    assert a.identities()["album"] == b.identities()["album"]
+
+
+def test_a_copy_beside_its_original_is_another_table(pair):
+    a, _ = pair
+    a.execute("CREATE TABLE sticker (code TEXT PRIMARY KEY, v)")
+    a.execute("INSERT INTO sticker SELECT * FROM label")
+    a.sync()
+    assert [t["name"] for t in read_status(a.path)["tables"]].count("label") == 1
+    assert read_status(a.path)["new_tables"] == ["sticker"]
+
+
+@pytest.mark.parametrize("legacy", [True, False])
+def test_a_missing_table_still_knows_the_rows_of_one_that_is_renamed(pair, legacy):
+    a, b = pair
+    a.execute("DROP TABLE tagged")
+    a.sync()
+    migrate(a, "ALTER TABLE artist RENAME TO performer", legacy=legacy, foreign_keys=False)
+    a.sync()
+    a.execute(TAGGED.replace("REFERENCES artist", "REFERENCES performer"))
+    everyone_syncs(a, b)
+    assert a.identities()["tagged"] == b.identities()["tagged"]
+
+
 @pytest.mark.parametrize("foreign_keys", [True, False])
 @pytest.mark.parametrize("legacy", [True, False])
 def test_a_renamed_table_goes_on_with_devices_that_have_the_old_name(pair, legacy, foreign_keys):
