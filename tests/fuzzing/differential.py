@@ -139,7 +139,7 @@ class Run:
 
     def _check_comparable(self, found: Outcome, expected: Outcome, twin: Program) -> None:
         """Leave a script where SQLite itself does otherwise once there is a trigger, whatever it
-        does: docs/explanation/limits.md.
+        does: docs/explanation/capture.md.
         """
         is_reference = found.error != expected.error and _FOREIGN_KEY in expected.error
         if is_reference and twin.all("PRAGMA foreign_key_check"):
