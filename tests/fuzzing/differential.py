@@ -26,7 +26,10 @@ _INTERNAL = re.compile("sqlite_stat|search_")  # a search index merges its parts
 _OURS = re.compile(r"_sync(session)?_|sqlite_autoindex__sync")
 # Where there is no trigger, SQLite leaves something of a statement that fails so in a transaction:
 # rows before the one of a wrong type, the count of deferred violations.
-_LEAVING = re.compile("cannot store|too many levels of trigger|FOREIGN KEY constraint failed")
+_LEAVING = re.compile(
+    "cannot store|datatype mismatch|triggers nested too deep|too many levels of trigger"
+    "|FOREIGN KEY constraint failed"
+)
 _FOREIGN_KEY = "FOREIGN KEY constraint failed"
 _FAILING = re.compile(r"\bFAIL\b", re.IGNORECASE)
 _REPLACING = re.compile(r"\bREPLACE\b", re.IGNORECASE)
@@ -144,6 +147,8 @@ class Run:
         is_reference = found.error != expected.error and _FOREIGN_KEY in expected.error
         if is_reference and twin.all("PRAGMA foreign_key_check"):
             raise Refused("a row that mends a broken reference makes up for one that breaks it")
+        if "foreign key mismatch" in found.error and not expected.error:
+            raise Refused("a reference to what is no key is noticed in an INSERT of one row too")
         is_unique = "UNIQUE constraint failed" in found.error and not expected.error
         if is_unique and twin.all("PRAGMA recursive_triggers") == [(1,)]:
             raise Refused("a row that takes another's place may be in its own way")
