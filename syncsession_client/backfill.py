@@ -8,8 +8,7 @@ if this is interrupted, the next command looks at the schema first, and finds wh
 from time import monotonic, sleep
 
 from .capture import remember_schema
-from .fold import fold
-from .rows import ROWS
+from .fold import fold, fold_unlogged
 from .store import DeviceStore
 
 PART_ROWS = 10_000
@@ -58,17 +57,11 @@ class Backfill:
     def _mark_part(self) -> None:
         left = self._part_rows
         while self._waiting and left > 0:
-            left -= self._log(left)
+            found = fold_unlogged(
+                self._store, self._waiting[0], self._tables, left, is_begun=self._is_begun
+            )
+            self._is_begun = found == left
+            if not self._is_begun:
+                del self._waiting[0]
+            left -= found
             fold(self._store, self._tables)
-
-    def _log(self, most: int) -> int:
-        """Log rows of the first table that waits; how many. It waits no more if they were fewer."""
-        table = self._waiting[0]
-        found = self._store.run(ROWS.log_part(t=table, is_begun=self._is_begun), {"rows": most})
-        self._is_begun = found == most
-        self._store.run(ROWS.drop_reached())
-        if self._is_begun:
-            self._store.run(ROWS.keep_reached(t=table))
-        else:
-            del self._waiting[0]
-        return found
