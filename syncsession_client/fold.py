@@ -36,10 +36,36 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
     return Folded(generation, nulls)
 
 
+def fold_unlogged(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], most: int, *, is_begun: bool
+) -> int:
+    """Fold rows that were there before capture, as if they had just been inserted; how many.
+
+    They are the next `most` by key, and where fewer are found, the last. All logs are empty.
+    """
+    store.run(FOLD.drop_collected())
+    store.run(FOLD.collect_unlogged(t=table, is_begun=is_begun), {"rows": most})
+    found = store.count(FOLD.count_collected())
+    store.run(FOLD.drop_reached())
+    if found == most:
+        store.run(FOLD.keep_reached(t=table))
+    if found:
+        generation = store.state().generation + 1
+        store.run(STATE.set_generation, {"generation": generation})
+        _fold_collected(store, table, tables, generation)
+    return found
+
+
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
 ) -> None:
     _collect(store, table)
+    _fold_collected(store, table, tables, generation)
+
+
+def _fold_collected(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
+) -> None:
     for column, rows in table.parents.items():
         store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows))
     number = {"generation": generation}
