@@ -299,6 +299,19 @@ def test_a_table_that_gets_another_key_leaves_the_sync_and_says_so(world):
     assert a.sync().warnings == ()
 
 
+def test_a_key_in_another_order_is_another_key(world):
+    a = world.device("a.db", "CREATE TABLE grid (x TEXT, y TEXT, v, PRIMARY KEY (x, y))", FREE)
+    a.execute("INSERT INTO grid VALUES ('1', '2', 'v')")
+    a.sync()
+    b = a.clone("b.db")
+    columns = "x TEXT, y TEXT, v, PRIMARY KEY (y, x)"
+    migrate(a, *rebuild("grid", columns, "x, y, v", STYLES[0]))
+    (warning,) = a.sync().warnings
+    assert "grid has another key now than (x, y)" in warning
+    b.sync()
+    assert b.rows("SELECT * FROM grid") == [("1", "2", "v")]
+
+
 def test_a_rebuild_that_takes_a_reference_away_or_adds_one_changes_no_meaning(world):
     a, b, _ = parts(world, "local")
     b.execute("INSERT INTO part_local VALUES (9, 'b')", "INSERT INTO use_local VALUES ('b', 9)")
