@@ -8,7 +8,7 @@ from typing import Any
 from . import triggers
 from .fold import fold
 from .identity import SyncTable
-from .progress import Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.session_set import SessionSet
@@ -77,6 +77,7 @@ def apply(
     downloaded: Iterable[tuple[PulledBatch, Payload]],
     *,
     report: Report,
+    cancellation: Cancellation = NEVER,
 ) -> Pulled:
     """Apply every downloaded row that is not dirty here, and note the sessions as processed.
 
@@ -88,6 +89,7 @@ def apply(
     try:
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
+        cancellation.check()
         with store.write():
             store.check_schema()
             generation = fold(store, tables).generation
