@@ -10,7 +10,7 @@ import msgspec
 from . import triggers
 from .fold import fold
 from .identity import SyncTable
-from .progress import Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.errors import BadRequest, BatchDamaged
@@ -80,6 +80,7 @@ def apply(
     downloaded: Iterable[tuple[PulledBatch, Payload]],
     *,
     report: Report,
+    cancellation: Cancellation = NEVER,
 ) -> Pulled:
     """Apply every downloaded row that is not dirty here, and note the sessions as processed.
 
@@ -91,6 +92,7 @@ def apply(
     try:
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
+        cancellation.check()
         with store.write():
             store.check_schema()
             generation = fold(store, tables).generation

@@ -12,6 +12,7 @@ import msgspec
 
 from . import clone, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
+from .fold import fold
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.errors import (
@@ -61,11 +62,14 @@ PUSH_STATUS_TIMEOUT = 300.0
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did. `warnings` are sentences for a person."""
+    """What a sync did. `warnings` are sentences for a person; `is_offline` where a coordinator did
+    not sync, since there was no network.
+    """
 
     pushed: Pushed = field(default_factory=Pushed)
     pulled: Pulled = field(default_factory=Pulled)
     warnings: tuple[str, ...] = ()
+    is_offline: bool = False
 
 
 class SyncEngine:
@@ -155,6 +159,12 @@ class SyncEngine:
             kept = self._finish_pull()
             return self._done(earlier, _pulled(kept, self._pull()))
 
+    def fold(self) -> None:
+        """Empty the log into the shadow rows, as a sync does first; this takes no server."""
+        with self._store.write():
+            self._follow_schema()
+            fold(self._store, self._store.tables())
+
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         """Report a cancellation, and name the database and tenant that the server refuses."""
@@ -184,18 +194,22 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
+        self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
-            self._warnings += reconcile.refresh(
-                self._store, allow_mass_delete=self._allow_mass_delete
-            )
+            self._follow_schema()
             self._warnings += schema_changes.warnings(self._store)
         self._register()
+        self._cancellation.check()
         pushed = self._resume_push()
         if self._store.state().sealed_session_id is not None:
             with self._store.write():
                 reconcile.doubt(self._store)
         return pushed
+
+    def _follow_schema(self) -> None:
+        """Let what sync keeps follow the tables of the application."""
+        self._warnings += reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
 
     def _push(self) -> Pushed:
         with self._store.write():
@@ -209,7 +223,14 @@ class SyncEngine:
                 "be synced until the rows have a key"
             )
         tables = self._store.tables()
-        outgoing = push.seal(self._store, self._outbox, tables, folded, batch_rows=self._batch_rows)
+        outgoing = push.seal(
+            self._store,
+            self._outbox,
+            tables,
+            folded,
+            batch_rows=self._batch_rows,
+            cancellation=self._cancellation,
+        )
         return self._send(outgoing) if outgoing else Pushed()
 
     def _resume_push(self) -> Pushed:
@@ -259,6 +280,7 @@ class SyncEngine:
         begun = pull.under_way(self._outbox, self._store.state().device_id, self._request())
         if begun is None:
             return Pulled()
+        self._report(Progress("pull_begin", total_rows=begun.answer.rows))
         try:
             return self._finish(begun)
         except UnknownPull:
@@ -272,6 +294,7 @@ class SyncEngine:
     def _pull(self) -> Pulled:
         if not self._store.tables():
             return Pulled()
+        self._cancellation.check()
         begun = pull.begin(
             self._outbox,
             self._transport,
@@ -283,7 +306,10 @@ class SyncEngine:
         processed = self._store.processed()
         known = [processed.get(t.wire_name, SessionSet()) for t in self._store.tables()]
         is_new = any(begun.answer.settled - sessions for sessions in known)
-        return self._finish(begun) if is_new or self._store.tables_anew() else Pulled()
+        if is_new or self._store.tables_anew():
+            return self._finish(begun)
+        self._report(Progress("pull_complete"))
+        return Pulled()
 
     def _finish(self, begun: Download) -> Pulled:
         downloaded = pull.download(
@@ -297,6 +323,7 @@ class SyncEngine:
                     begun.answer,
                     downloaded,
                     report=self._report,
+                    cancellation=self._cancellation,
                 )
         except (Unappliable, BatchDamaged):
             self._outbox.drop_incoming()  # the next pull may bring what stood in its way
