@@ -13,6 +13,7 @@ import msgspec
 from . import clone, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
 from .fold import fold
+from .lock import SyncLock
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.errors import (
@@ -83,7 +84,7 @@ class SyncEngine:
 
     `batch_rows` is 1 to 10,000. `push_status_timeout` is how many seconds a push waits for the
     outcome of its session once the server has all of it; then StillCommitting is raised, and the
-    next sync waits again.
+    next sync waits again. `is_locked`: the caller holds the SyncLock of the database.
 
     Raises, from every method:
         TryLater: the server or the file cannot be had now; the same call may succeed later.
@@ -102,12 +103,14 @@ class SyncEngine:
         report: Report = silent,
         cancellation: Cancellation | None = None,
         is_disposable: bool = False,
+        is_locked: bool = False,
     ) -> None:
         if not 1 <= batch_rows <= MOST_BATCH_ROWS:
             raise ValueError(f"batch_rows is {batch_rows}: use 1 to {MOST_BATCH_ROWS}")
         if not push_status_timeout > 0:
             raise ValueError(f"push_status_timeout is {push_status_timeout}: use more than 0")
         self._is_disposable = is_disposable
+        self._is_locked = is_locked
         self._database = database
         self._token = token
         self._server = server
@@ -124,6 +127,8 @@ class SyncEngine:
                 DeviceStore(self._database, is_disposable=self._is_disposable)
             )
             state = self._store.state()
+            if not self._is_locked:
+                stack.enter_context(SyncLock(self._database, "sync"))
             self._outbox = stack.enter_context(Outbox(self._database))
             server = self._server or state.server_url
             self._transport = stack.enter_context(Transport(server, self._token, state.device_id))
