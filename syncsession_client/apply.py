@@ -5,12 +5,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from . import triggers
 from .fold import fold
 from .identity import SyncTable
 from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
+from .protocol.errors import BadRequest, BatchDamaged
 from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .pull import PullAnswer, PulledBatch
@@ -122,7 +125,7 @@ def _stage(
         table = by_name.get(folded(listed.table))
         if table is None:
             continue
-        batch = batches.decode(bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT))
+        batch = _unpack(listed, payload)
         shape = (table.name, batch.columns)
         if shape not in staged:
             staged[shape] = _create(store, table, batch.columns, len(staged))
@@ -130,6 +133,21 @@ def _stage(
             store.run_many(staged[shape].stage, _staged_rows(staged[shape], batch))
         progress = replace(progress, table=table.name, done_rows=progress.done_rows + listed.rows)
         report(progress)
+
+
+def _unpack(listed: PulledBatch, payload: Payload) -> batches.Batch:
+    """A downloaded batch.
+
+    Raises:
+        BatchDamaged: it is none. HTTP does not always tell when a body was cut.
+    """
+    try:
+        packed = bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT)
+        return batches.decode(packed)
+    except (BadRequest, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BatchDamaged(
+            f"batch {listed.number} of the pull came damaged ({error}); sync again"
+        ) from error
 
 
 def _create(

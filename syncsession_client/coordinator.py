@@ -168,7 +168,8 @@ def pause_after(state: tenacity.RetryCallState) -> float:
     The random part is added to what the server names, or all its devices would come back at once.
     """
     error = state.outcome.exception() if state.outcome else None
-    return _growing(state) + (getattr(error, "retry_after", None) or 0.0)
+    wish = error.retry_after if isinstance(error, TryLater) else None
+    return _growing(state) + (wish or 0.0)
 
 
 def _may_pass(error: BaseException, *, waits_for_network: bool) -> bool:

@@ -19,6 +19,7 @@ from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.errors import (
     AlreadyExists,
     BadRequest,
+    BatchDamaged,
     ForbiddenModifier,
     NotWritable,
     SessionExpired,
@@ -329,7 +330,7 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-        except Unappliable:
+        except (Unappliable, BatchDamaged):
             self._outbox.drop_incoming()  # the next pull may bring what stood in its way
             raise
         if begun.answer.is_held:
@@ -398,7 +399,8 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
             with SyncEngine(fresh, token=token, report=report, is_disposable=True) as engine:
                 synced = engine.pull()
         except SyncError as error:
-            raise type(error)(str(error).replace(str(fresh), str(path))) from error
+            error.args = (str(error).replace(str(fresh), str(path)),)
+            raise
         clone.publish(fresh, path)
     return synced
 

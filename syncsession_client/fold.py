@@ -41,10 +41,36 @@ def last_entries(store: DeviceStore) -> tuple[int, ...]:
     return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
 
 
+def fold_unlogged(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], most: int, *, is_begun: bool
+) -> int:
+    """Fold rows that were there before capture, as if they had just been inserted; how many.
+
+    They are the next `most` by key, and where fewer are found, the last. All logs are empty.
+    """
+    store.run(FOLD.drop_collected())
+    store.run(FOLD.collect_unlogged(t=table, is_begun=is_begun), {"rows": most})
+    found = store.count(FOLD.count_collected())
+    store.run(FOLD.drop_reached())
+    if found == most:
+        store.run(FOLD.keep_reached(t=table))
+    if found:
+        generation = store.state().generation + 1
+        store.run(STATE.set_generation, {"generation": generation})
+        _fold_collected(store, table, tables, generation)
+    return found
+
+
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
 ) -> None:
     _collect(store, table)
+    _fold_collected(store, table, tables, generation)
+
+
+def _fold_collected(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
+) -> None:
     for column, rows in table.parents.items():
         store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows))
     number = {"generation": generation}
@@ -124,6 +150,7 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
     before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
     last = _Entry(0, None, "", "", "", None)
     deleted: dict[object, _Entry] = {}
+    awaited: dict[bytes, object] = {}
     for found in store.rows(FOLD.entries(t=table)):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
@@ -132,7 +159,9 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
             _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
         if entry.op == "I" and (gone := deleted.get(entry.key)) and gone.is_replaced_by(entry):
             live = gone.row_id
-        row_id = _row_of(store, table, entry, last, live)
+        row_id, was_awaited = _row_of(store, table, entry, last, live)
+        if was_awaited and row_id is not None:
+            awaited[row_id] = entry.key
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
             is_deleted = int(entry.op in "DM")
@@ -141,18 +170,22 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
         if entry.op == "D":
             deleted[entry.key] = last
     store.run(FOLD.forget_unknown(t=table), {"before": before})
+    for row_id, key in awaited.items():
+        store.run(FOLD.await_again(t=table), {"row_id": row_id, "key": key})
 
 
 def _row_of(
     store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
-) -> bytes | None:
-    """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
+) -> tuple[bytes | None, bool]:
+    """The row that an entry is of, and whether others waited for it: for a key that nobody holds, a
+    new one; none if it went.
+    """
     if last.row_id is not None and last.is_moved_to(entry):
-        return last.row_id
+        return last.row_id, False
     if live is not None or entry.op in "DM":
-        return live
+        return live, False
     waiting = _first(store, FOLD.find_placeholder(t=table), entry.key)
-    return waiting or uuid_utils.uuid7().bytes
+    return waiting or uuid_utils.uuid7().bytes, waiting is not None
 
 
 def _first(store: DeviceStore, sql: str, key: object) -> bytes | None:

@@ -28,6 +28,7 @@ from .protocol.errors import (
     ProtocolMismatch,
     ReseedRequired,
     SyncError,
+    TryLater,
     Unauthorized,
     WrongTenant,
 )
@@ -42,6 +43,7 @@ _BURST = 20  # a program that writes without pause is synced after so many times
 _FIRST_PAUSE = 1.0  # seconds, after a sync that failed; up to twice as long each time
 _LONGEST_PAUSE = 60.0
 _EAGER_PAUSE = 5.0  # the least after a sync that failed, though a program has written
+_LONGEST_WISH = 3600.0  # seconds in a Retry-After that are still heeded: a proxy may say anything
 
 _FATAL = (
     Forbidden,
@@ -214,11 +216,12 @@ class Watch:
         return True
 
     def _fail(self, error: SyncError) -> None:
-        if error.retryable:
-            self._schedule.failing(monotonic(), getattr(error, "retry_after", None) or 0.0)
+        if isinstance(error, TryLater):
+            self._schedule.failing(monotonic(), min(error.retry_after or 0.0, _LONGEST_WISH))
+            self._tell_trouble("failing", error)
         else:
             self._schedule.failed(monotonic())
-        self._tell_trouble("failing" if error.retryable else "failed", error)
+            self._tell_trouble("failed", error)
 
     def _tell_trouble(self, what: What, error: SyncError) -> None:
         """Tell of what is the matter, once until it is another."""

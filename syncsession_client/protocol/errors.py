@@ -11,7 +11,7 @@
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable ── NetworkUnavailable
     │   ├── ServerBusy  Maintenance  StillCommitting
-    │   └── DatabaseLocked  SchemaChanging  SidecarDamaged
+    │   └── DatabaseLocked  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -151,9 +151,14 @@ class ReseedRequired(RequestError):
 
 
 class TryLater(SyncError):
-    """Nothing is wrong with the request; the same call may succeed later."""
+    """Nothing is wrong with the request; the same call may succeed later.
+
+    `retry_after` is how many seconds the answer asked to wait, in its header `Retry-After`; None
+    where it did not say.
+    """
 
     code, status, retryable = "try_later", 503, True
+    retry_after: float | None = None
 
 
 class ServerUnreachable(TryLater):
@@ -202,6 +207,12 @@ class SidecarDamaged(TryLater):
     """The file beside the database, which keeps what is on its way, was damaged and is anew."""
 
     code = "sidecar_damaged"
+
+
+class BatchDamaged(TryLater):
+    """A batch of a pull was cut or changed on its way; it is asked for again."""
+
+    code = "batch_damaged"
 
 
 class DatabaseError(SyncError):

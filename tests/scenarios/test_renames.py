@@ -171,6 +171,15 @@ def test_a_device_that_is_set_up_with_the_new_name_meets_the_others(world):
     assert c.identities()["label"] == a.identities()["sticker"]
 
 
+def test_a_device_that_may_not_describe_tables_can_rename_them(pair, world):
+    a, b = pair
+    b.token = world.server.token(world.tenant, "alice", "sync")
+    migrate(b, "ALTER TABLE label RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO nr")
+    b.execute("INSERT INTO sticker VALUES ('m', 1)")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM label ORDER BY 1") == [("l", 0), ("m", 1)]
+
+
 def test_a_new_table_under_the_old_name_of_a_renamed_one_is_another_table(pair):
     a, b = pair
     migrated = (
