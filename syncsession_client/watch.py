@@ -33,12 +33,6 @@ from .protocol.errors import (
     WrongTenant,
 )
 
-INTERVAL = 30.0
-"""Seconds between two syncs where nothing is written here."""
-
-DELAY = 0.5
-"""Seconds without a write, after which what was written is synced."""
-
 _BURST = 20  # a program that writes without pause is synced after so many times the delay
 _FIRST_PAUSE = 1.0  # seconds, after a sync that failed; up to twice as long each time
 _LONGEST_PAUSE = 60.0
@@ -150,6 +144,8 @@ class Schedule:
 class Watch:
     """Keeps one database in step until asked to stop. `options` are those of SyncEngine.
 
+    It syncs every `interval` seconds, and `delay` seconds after the last write of a program.
+
     Raises, from `run`:
         Cancelled: asked to stop.
         DatabaseLocked: another process syncs the file; or a program held its lock at the start.
@@ -160,8 +156,8 @@ class Watch:
         self,
         database: Path,
         *,
-        interval: float = INTERVAL,
-        delay: float = DELAY,
+        interval: float,
+        delay: float,
         tell: Callable[[Event], None],
         cancellation: Cancellation,
         **options: Any,

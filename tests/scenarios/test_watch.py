@@ -17,6 +17,8 @@ from processes import ServerProcess, until
 from support import SECONDS, Device, World, everyone_syncs
 from watches import HOME, watching
 
+from syncsession_client import engine
+from syncsession_client.changes import LocalChanges
 from syncsession_client.lock import SyncLock
 from syncsession_client.protocol.errors import DatabaseLocked
 from syncsession_client.status import read_status
@@ -114,6 +116,26 @@ def test_what_status_has_folded_is_synced(device, other):
         read_status(device.path)
         assert device.value("SELECT count(*) FROM _sync_item_log") == 0
         assert watch.until("synced", times=2)["pushed_rows"] == 1
+
+
+def test_an_edit_that_the_pull_of_a_sync_has_folded_is_left_for_another(device, other, monkeypatch):
+    other.execute("INSERT INTO item VALUES ('y', 2)")
+    other.sync()
+    apply = engine.apply
+
+    def edits(*args, **rest):
+        device.execute("INSERT INTO item VALUES ('meanwhile', 3)")
+        return apply(*args, **rest)
+
+    monkeypatch.setattr(engine, "apply", edits)
+    with LocalChanges(device.path) as changes:
+        device.sync()
+        monkeypatch.undo()
+        assert device.value("SELECT count(*) FROM _sync_item_log") == 0
+        assert changes.settle(is_synced=True)
+        assert device.sync().pushed.rows == 1
+        assert not changes.settle(is_synced=True)
+        assert not changes.look()
 
 
 # Quiet
@@ -266,6 +288,24 @@ def test_stopped_in_a_large_push_it_goes_on_where_it_was(device, other):
     assert device.sync().pushed.rows == 20_000
     other.sync()
     assert other.value(COUNT) == 20_001
+
+
+def test_a_second_signal_ends_it_at_once(device):
+    """Here the server takes a connection, and says nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with watching(device, "--server", server) as watch:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(4) == b"PUT "
+
+                def ends() -> bool:
+                    watch.process.send_signal(signal.SIGTERM)
+                    return watch.process.poll() is not None
+
+                until(ends)
+            assert watch.wait() == -signal.SIGTERM
+    assert device.sync().pushed.rows == 1
 
 
 def is_sending(device: Device) -> bool:
