@@ -347,18 +347,48 @@ def test_a_watch_that_was_killed_is_in_nobodys_way(device):
     assert not device.path.with_name("a.db-sync.lock").exists()
 
 
-def test_the_lock_is_one_processes_whoever_removes_its_file(tmp_path):
+def test_the_lock_says_who_has_it_and_is_as_open_as_the_database(tmp_path):
     database = tmp_path / "a.db"
     database.touch(0o640)
     with SyncLock(database, "first"):
         with pytest.raises(DatabaseLocked, match=rf"process {os.getpid()} \(first\)"):
             SyncLock(database, "second").__enter__()
-        path = tmp_path / "a.db-sync.lock"
-        assert path.stat().st_mode & 0o777 == 0o640
-        path.unlink()
-        with SyncLock(database, "third"):
-            pass
-    assert not path.exists()
+        assert lock_file(database).stat().st_mode & 0o777 == 0o640
+    assert not lock_file(database).exists()
+
+
+def test_a_lock_whose_file_somebody_removed_leaves_the_next_ones_alone(tmp_path):
+    database = tmp_path / "a.db"
+    database.touch()
+    first = SyncLock(database, "first").__enter__()
+    lock_file(database).unlink()
+    with SyncLock(database, "second"):
+        first.__exit__()
+        with pytest.raises(DatabaseLocked, match="second"):
+            SyncLock(database, "third").__enter__()
+
+
+def test_a_lock_that_is_let_go_just_before_it_is_taken_is_made_anew(tmp_path, monkeypatch):
+    database = tmp_path / "a.db"
+    database.touch()
+    first, opened = SyncLock(database, "first").__enter__(), SyncLock._open
+
+    def slow(self):
+        file = opened(self)
+        monkeypatch.undo()
+        first.__exit__()
+        return file
+
+    monkeypatch.setattr(SyncLock, "_open", slow)
+    with (
+        SyncLock(database, "second"),
+        pytest.raises(DatabaseLocked, match="second"),
+    ):
+        SyncLock(database, "third").__enter__()
+
+
+def lock_file(database: Path) -> Path:
+    return database.with_name("a.db-sync.lock")
 
 
 # What is the matter
