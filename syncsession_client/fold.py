@@ -36,11 +36,6 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
     return Folded(generation, nulls)
 
 
-def last_entries(store: DeviceStore) -> tuple[int, ...]:
-    """The number of the last entry in every table's log; 0 where it is empty."""
-    return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
-
-
 def fold_unlogged(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], most: int, *, is_begun: bool
 ) -> int:
@@ -59,6 +54,11 @@ def fold_unlogged(
         store.run(STATE.set_generation, {"generation": generation})
         _fold_collected(store, table, tables, generation)
     return found
+
+
+def last_entries(store: DeviceStore) -> tuple[int, ...]:
+    """The number of the last entry in every table's log; 0 where it is empty."""
+    return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
 
 
 def _fold_table(
