@@ -1,5 +1,6 @@
 """SyncCoordinator: what it tries again, when, and what it tells; how a sync is cancelled."""
 
+import re
 import socket
 import sqlite3
 import threading
@@ -7,9 +8,11 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
+from processes import until
 from support import SECONDS, Device, World
 
 from syncsession_client import (
@@ -186,6 +189,26 @@ def test_a_connection_that_is_cut_is_not_offline(device):
             coordinator(device, server=server, deadline=0).sync()
         assert not isinstance(raised.value, NetworkUnavailable)
         listener.shutdown(socket.SHUT_RDWR)
+
+
+# In an application
+
+
+def test_the_example_for_applications_syncs_when_it_is_asked_to_and_stops(device):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "python.md"
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0], names)  # noqa: S102
+    background = names["BackgroundSync"](device.path, device.token)
+    try:
+        until(lambda: device.dirty("item") == [])
+        device.execute("INSERT INTO item VALUES ('saved', 2)")
+        background.soon()
+        until(lambda: device.value("SELECT count(*) FROM _sync_item_log") == 0)
+        until(lambda: device.dirty("item") == [])
+        assert background.last_error is None
+    finally:
+        background.close()
+    assert device.sync().pushed.rows == 0
 
 
 # Trying again
