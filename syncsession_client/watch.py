@@ -205,7 +205,7 @@ class Watch:
             return False
         if synced.is_offline:
             self._schedule.failing(monotonic(), 0.0)
-            self._tell_trouble("offline", NetworkUnavailable("no connection to the server"))
+            self._tell_trouble("offline", NetworkUnavailable(synced.warnings[0]))
             return False
         self._schedule.synced(monotonic())
         self._tell_synced(synced)

@@ -135,6 +135,7 @@ def test_sync_says_offline_folds_the_log_and_raises_nothing(device, nowhere):
     waits = Waits()
     outcome = coordinator(device, server=nowhere, cancellation=waits).sync()
     assert outcome.is_offline
+    assert nowhere in outcome.warnings[0]
     assert waits.seconds == []
     assert device.value("SELECT count(*) FROM _sync_item_log") == 0
     assert device.dirty("item") == [("x",)]

@@ -230,7 +230,9 @@ def test_it_goes_on_when_the_server_is_back(moving, tmp_path):
         watch.until("synced")
         server.kill()
         program(device, "INSERT INTO item VALUES ('offline', 1)")
-        assert watch.until("offline")["code"] == "network_unavailable"
+        offline = watch.until("offline")
+        assert offline["code"] == "network_unavailable"
+        assert device.server in offline["message"]
         until(lambda: device.value("SELECT count(*) FROM _sync_item_log") == 0)
         assert device.dirty("item") == [("offline",)]
         program(device, "INSERT INTO item VALUES ('folded', 1)")
