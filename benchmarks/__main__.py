@@ -10,7 +10,7 @@ from statistics import median
 import apsw
 import click
 
-from . import capture, cases, floors, upkeep
+from . import capture, cases, floors, lock, upkeep
 from .place import Place, alone, place
 from .staging import staging
 
@@ -138,6 +138,7 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "visible": measure_visible,
     "sessions": measure_sessions,
     "staging": measure_staging,
+    "lock": lock.measure,
 }
 
 LOCAL: dict[str, Callable[[Path, int], Figures]] = {

@@ -42,6 +42,7 @@ class LocalChanges:
         self._version: int | None = None
         self._store = self._open()
         self._settled = self._mark()
+        self._store.run(SCHEMA.never_wait)
 
     def __enter__(self) -> "LocalChanges":
         return self
@@ -59,6 +60,7 @@ class LocalChanges:
                 opened = self._open()
                 self._store.close()
                 self._store = opened
+                self._store.run(SCHEMA.never_wait)
                 return True
             version = self._store.data_version()
             if version != self._version:
@@ -86,7 +88,6 @@ class LocalChanges:
         identity = _identity(self._database)
         store = DeviceStore(self._database)
         try:
-            store.run(SCHEMA.never_wait)
             store.state()
         except BaseException:
             store.close()

@@ -76,9 +76,9 @@ class SyncCoordinator:
     def sync(self, *, require_network: bool = True) -> Synced:
         """Push what is dirty, then pull what other devices committed.
 
-        Where there is no network, the result says so (`is_offline`) and nothing is raised: edits
-        wait, and the log is folded, so that it does not grow. With `require_network=False` it waits
-        for the network as for anything else that may pass.
+        Where there is no network, the result says so (`is_offline`, and a warning why) and nothing
+        is raised: edits wait, and the log is folded, so that it does not grow. It waits for the
+        network, as for anything else that may pass, with `require_network=False`.
 
         Raises:
             NetworkUnavailable: with `require_network=False`, there was none before the deadline.
@@ -87,10 +87,10 @@ class SyncCoordinator:
             return self._try(SyncEngine.synchronize, waits_for_network=True)
         try:
             return self._try(SyncEngine.synchronize)
-        except NetworkUnavailable:
+        except NetworkUnavailable as error:
             with suppress(TryLater), self._engine(self._report) as engine:
                 engine.fold()  # the next sync does, where this cannot now
-            return Synced(is_offline=True)
+            return Synced(warnings=(str(error),), is_offline=True)
 
     def push(self) -> Synced:
         """Push what is dirty.
@@ -168,7 +168,8 @@ def pause_after(state: tenacity.RetryCallState) -> float:
     The random part is added to what the server names, or all its devices would come back at once.
     """
     error = state.outcome.exception() if state.outcome else None
-    return _growing(state) + (getattr(error, "retry_after", None) or 0.0)
+    wish = error.retry_after if isinstance(error, TryLater) else None
+    return _growing(state) + (wish or 0.0)
 
 
 def _may_pass(error: BaseException, *, waits_for_network: bool) -> bool:

@@ -28,20 +28,16 @@ from .protocol.errors import (
     ProtocolMismatch,
     ReseedRequired,
     SyncError,
+    TryLater,
     Unauthorized,
     WrongTenant,
 )
-
-INTERVAL = 30.0
-"""Seconds between two syncs where nothing is written here."""
-
-DELAY = 0.5
-"""Seconds without a write, after which what was written is synced."""
 
 _BURST = 20  # a program that writes without pause is synced after so many times the delay
 _FIRST_PAUSE = 1.0  # seconds, after a sync that failed; up to twice as long each time
 _LONGEST_PAUSE = 60.0
 _EAGER_PAUSE = 5.0  # the least after a sync that failed, though a program has written
+_LONGEST_WISH = 3600.0  # seconds in a Retry-After that are still heeded: a proxy may say anything
 
 _FATAL = (
     Forbidden,
@@ -148,6 +144,8 @@ class Schedule:
 class Watch:
     """Keeps one database in step until asked to stop. `options` are those of SyncEngine.
 
+    It syncs every `interval` seconds, and `delay` seconds after the last write of a program.
+
     Raises, from `run`:
         Cancelled: asked to stop.
         DatabaseLocked: another process syncs the file; or a program held its lock at the start.
@@ -158,8 +156,8 @@ class Watch:
         self,
         database: Path,
         *,
-        interval: float = INTERVAL,
-        delay: float = DELAY,
+        interval: float,
+        delay: float,
         tell: Callable[[Event], None],
         cancellation: Cancellation,
         **options: Any,
@@ -207,18 +205,19 @@ class Watch:
             return False
         if synced.is_offline:
             self._schedule.failing(monotonic(), 0.0)
-            self._tell_trouble("offline", NetworkUnavailable("no connection to the server"))
+            self._tell_trouble("offline", NetworkUnavailable(synced.warnings[0]))
             return False
         self._schedule.synced(monotonic())
         self._tell_synced(synced)
         return True
 
     def _fail(self, error: SyncError) -> None:
-        if error.retryable:
-            self._schedule.failing(monotonic(), getattr(error, "retry_after", None) or 0.0)
+        if isinstance(error, TryLater):
+            self._schedule.failing(monotonic(), min(error.retry_after or 0.0, _LONGEST_WISH))
+            self._tell_trouble("failing", error)
         else:
             self._schedule.failed(monotonic())
-        self._tell_trouble("failing" if error.retryable else "failed", error)
+            self._tell_trouble("failed", error)
 
     def _tell_trouble(self, what: What, error: SyncError) -> None:
         """Tell of what is the matter, once until it is another."""

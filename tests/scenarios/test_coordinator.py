@@ -1,5 +1,6 @@
 """SyncCoordinator: what it tries again, when, and what it tells; how a sync is cancelled."""
 
+import re
 import socket
 import sqlite3
 import threading
@@ -7,9 +8,12 @@ from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
+import apsw
 import httpx
 import pytest
+from processes import until
 from support import SECONDS, Device, World
 
 from syncsession_client import (
@@ -52,7 +56,7 @@ class Waits(Cancellation):
 class Gate:
     """A way to the server that answers the first requests itself, and passes on the others."""
 
-    def __init__(self, server: str, *statuses: int) -> None:
+    def __init__(self, server: str, *statuses: int, **answer_headers: str) -> None:
         self.requests = 0
         lock, left = threading.Lock(), list(statuses)
         passed_on = {"authorization", "content-type", "content-encoding", "accept-encoding"}
@@ -65,7 +69,11 @@ class Gate:
                     gate.requests += 1
                     status = left.pop(0) if left else 0
                 if status:
-                    self.send_error(status)
+                    self.send_response(status)
+                    for name, value in answer_headers.items():
+                        self.send_header(name, value)
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
                     return
                 headers = {
                     name: value
@@ -128,6 +136,7 @@ def test_sync_says_offline_folds_the_log_and_raises_nothing(device, nowhere):
     waits = Waits()
     outcome = coordinator(device, server=nowhere, cancellation=waits).sync()
     assert outcome.is_offline
+    assert nowhere in outcome.warnings[0]
     assert waits.seconds == []
     assert device.value("SELECT count(*) FROM _sync_item_log") == 0
     assert device.dirty("item") == [("x",)]
@@ -184,6 +193,32 @@ def test_a_connection_that_is_cut_is_not_offline(device):
         listener.shutdown(socket.SHUT_RDWR)
 
 
+# In an application
+
+
+def test_the_example_for_applications_syncs_when_it_is_asked_to_and_stops(device):
+    page = Path(__file__).parents[2] / "docs" / "how-to" / "python.md"
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)[0], names)  # noqa: S102
+    with closing(apsw.Connection(str(device.path))) as db:  # one library in a process
+        db.set_busy_timeout(5000)
+
+        def dirty() -> list:
+            return db.execute("SELECT key_1 FROM _sync_item WHERE is_dirty").fetchall()
+
+        background = names["BackgroundSync"](device.path, device.token)
+        try:
+            until(lambda: dirty() == [])
+            db.execute("INSERT INTO item VALUES ('saved', 2)")
+            assert dirty() == [("saved",)]
+            background.soon()
+            until(lambda: dirty() == [])
+            assert background.last_error is None
+        finally:
+            background.close()
+    assert device.sync().pushed.rows == 0
+
+
 # Trying again
 
 
@@ -211,26 +246,18 @@ def test_it_gives_up_where_the_next_pause_would_end_after_the_deadline(device, w
     assert max(waits.seconds) <= 4.0
 
 
-def test_an_attempt_waits_for_as_long_as_the_server_says(device, monkeypatch):
-    put_tables, asked = Transport.put_tables, []
-
-    def busy(self, tables):
-        asked.append(tables)
-        if len(asked) > 1:
-            return put_tables(self, tables)
-        error = ServerBusy("come back in half a minute")
-        error.retry_after = 30.0
-        raise error
-
-    monkeypatch.setattr(Transport, "put_tables", busy)
+def test_an_attempt_waits_for_as_long_as_the_server_says(device, world):
+    gate = Gate(world.server.url, 503, 429, **{"Retry-After": "30"})
     waits = Waits()
-    assert coordinator(device, cancellation=waits).sync().pushed.rows == 1
+    try:
+        with pytest.raises(ServerBusy):
+            coordinator(device, server=gate.url, cancellation=waits, deadline=20.0).sync()
+        assert waits.seconds == []
+        outcome = coordinator(device, server=gate.url, cancellation=waits).sync()
+    finally:
+        gate.close()
+    assert outcome.pushed.rows == 1
     assert [30.0 <= seconds <= 30.5 for seconds in waits.seconds] == [True]
-    asked.clear()
-    device.execute("ALTER TABLE item ADD COLUMN c")
-    with pytest.raises(ServerBusy, match="half a minute"):
-        coordinator(device, cancellation=waits, deadline=20.0).sync()
-    assert len(waits.seconds) == 1
 
 
 def test_what_is_not_retryable_is_raised_at_once(device, world):

@@ -17,6 +17,8 @@ from processes import ServerProcess, until
 from support import SECONDS, Device, World, everyone_syncs
 from watches import HOME, watching
 
+from syncsession_client import engine
+from syncsession_client.changes import LocalChanges
 from syncsession_client.lock import SyncLock
 from syncsession_client.protocol.errors import DatabaseLocked
 from syncsession_client.status import read_status
@@ -116,6 +118,26 @@ def test_what_status_has_folded_is_synced(device, other):
         assert watch.until("synced", times=2)["pushed_rows"] == 1
 
 
+def test_an_edit_that_the_pull_of_a_sync_has_folded_is_left_for_another(device, other, monkeypatch):
+    other.execute("INSERT INTO item VALUES ('y', 2)")
+    other.sync()
+    apply = engine.apply
+
+    def edits(*args, **rest):
+        device.execute("INSERT INTO item VALUES ('meanwhile', 3)")
+        return apply(*args, **rest)
+
+    monkeypatch.setattr(engine, "apply", edits)
+    with LocalChanges(device.path) as changes:
+        device.sync()
+        monkeypatch.undo()
+        assert device.value("SELECT count(*) FROM _sync_item_log") == 0
+        assert changes.settle(is_synced=True)
+        assert device.sync().pushed.rows == 1
+        assert not changes.settle(is_synced=True)
+        assert not changes.look()
+
+
 # Quiet
 
 
@@ -208,7 +230,9 @@ def test_it_goes_on_when_the_server_is_back(moving, tmp_path):
         watch.until("synced")
         server.kill()
         program(device, "INSERT INTO item VALUES ('offline', 1)")
-        assert watch.until("offline")["code"] == "network_unavailable"
+        offline = watch.until("offline")
+        assert offline["code"] == "network_unavailable"
+        assert device.server in offline["message"]
         until(lambda: device.value("SELECT count(*) FROM _sync_item_log") == 0)
         assert device.dirty("item") == [("offline",)]
         program(device, "INSERT INTO item VALUES ('folded', 1)")
@@ -268,6 +292,24 @@ def test_stopped_in_a_large_push_it_goes_on_where_it_was(device, other):
     assert other.value(COUNT) == 20_001
 
 
+def test_a_second_signal_ends_it_at_once(device):
+    """Here the server takes a connection, and says nothing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as silent:
+        server = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with watching(device, "--server", server) as watch:
+            connection, _ = silent.accept()
+            with connection:
+                assert connection.recv(4) == b"PUT "
+
+                def ends() -> bool:
+                    watch.process.send_signal(signal.SIGTERM)
+                    return watch.process.poll() is not None
+
+                until(ends)
+            assert watch.wait() == -signal.SIGTERM
+    assert device.sync().pushed.rows == 1
+
+
 def is_sending(device: Device) -> bool:
     """Whether a sealed session is on its way."""
     state = "SELECT sealed_session_id FROM _syncsession_state"
@@ -307,18 +349,48 @@ def test_a_watch_that_was_killed_is_in_nobodys_way(device):
     assert not device.path.with_name("a.db-sync.lock").exists()
 
 
-def test_the_lock_is_one_processes_whoever_removes_its_file(tmp_path):
+def test_the_lock_says_who_has_it_and_is_as_open_as_the_database(tmp_path):
     database = tmp_path / "a.db"
     database.touch(0o640)
     with SyncLock(database, "first"):
         with pytest.raises(DatabaseLocked, match=rf"process {os.getpid()} \(first\)"):
             SyncLock(database, "second").__enter__()
-        path = tmp_path / "a.db-sync.lock"
-        assert path.stat().st_mode & 0o777 == 0o640
-        path.unlink()
-        with SyncLock(database, "third"):
-            pass
-    assert not path.exists()
+        assert lock_file(database).stat().st_mode & 0o777 == 0o640
+    assert not lock_file(database).exists()
+
+
+def test_a_lock_whose_file_somebody_removed_leaves_the_next_ones_alone(tmp_path):
+    database = tmp_path / "a.db"
+    database.touch()
+    first = SyncLock(database, "first").__enter__()
+    lock_file(database).unlink()
+    with SyncLock(database, "second"):
+        first.__exit__()
+        with pytest.raises(DatabaseLocked, match="second"):
+            SyncLock(database, "third").__enter__()
+
+
+def test_a_lock_that_is_let_go_just_before_it_is_taken_is_made_anew(tmp_path, monkeypatch):
+    database = tmp_path / "a.db"
+    database.touch()
+    first, opened = SyncLock(database, "first").__enter__(), SyncLock._open
+
+    def slow(self):
+        file = opened(self)
+        monkeypatch.undo()
+        first.__exit__()
+        return file
+
+    monkeypatch.setattr(SyncLock, "_open", slow)
+    with (
+        SyncLock(database, "second"),
+        pytest.raises(DatabaseLocked, match="second"),
+    ):
+        SyncLock(database, "third").__enter__()
+
+
+def lock_file(database: Path) -> Path:
+    return database.with_name("a.db-sync.lock")
 
 
 # What is the matter
