@@ -19,6 +19,7 @@ from .identity import (
 )
 from .outbox import Outbox
 from .protocol.errors import AlreadyInitialized, SyncError
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .rows import ROWS
@@ -70,6 +71,8 @@ def initialize(
             capture.install(store, store.tables())
             backfill = Backfill(store, part_rows)
             backfill.mark_some()
+            point("init.inside")
+        point("init.begun")
         backfill.mark_rest()
         return Initialized(
             device_id=store.state().device_id,
@@ -115,9 +118,12 @@ def uninstall(path: Path) -> list[str]:
         with store.write():
             store.state()
             tables = store.all_tables()
+            with Outbox(path) as outbox:  # first: whoever finds no sync installed looks no further
+                outbox.remove()
+            point("uninstall.inside")
             capture.uninstall(store, tables)
-        with Outbox(path) as outbox:
-            outbox.remove()
+            point("uninstall.before_commit")
+        point("uninstall.done")
         return [t.name for t in tables]
 
 
