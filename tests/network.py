@@ -120,6 +120,13 @@ def is_slow(exchange: Exchange) -> None:
         exchange.answer(answer[start : start + step])
 
 
+def answers(status: str, body: bytes = b"", **headers: str) -> Fault:
+    """Somebody before the server answers so."""
+    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{named}\r\n"
+    return lambda exchange: exchange.answer(head.encode() + body)
+
+
 FAULTS: tuple[Fault, ...] = (
     is_lost,
     is_cut,
@@ -130,14 +137,11 @@ FAULTS: tuple[Fault, ...] = (
     comes_twice_at_once,
     comes_again_later,
     is_slow,
+    answers("502 Bad Gateway", b"<html>no</html>", Content_Type="text/html"),
+    answers("503 Service Unavailable", Retry_After="1"),
+    answers("429 Too Many Requests", Retry_After="1"),
+    answers("200 OK", b"<html>log in</html>", Content_Type="text/html"),
 )
-
-
-def answers(status: str, body: bytes = b"", **headers: str) -> Fault:
-    """Somebody before the server answers so."""
-    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{named}\r\n"
-    return lambda exchange: exchange.answer(head.encode() + body)
 
 
 def trickles(head: bytes) -> Fault:
