@@ -10,7 +10,7 @@ import msgspec
 from . import triggers
 from .fold import fold
 from .identity import SyncTable
-from .progress import Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.errors import BadRequest, BatchDamaged
@@ -81,6 +81,7 @@ def apply(
     downloaded: Iterable[tuple[PulledBatch, Payload]],
     *,
     report: Report,
+    cancellation: Cancellation = NEVER,
 ) -> Pulled:
     """Apply every downloaded row that is not dirty here, and note the sessions as processed.
 
@@ -92,6 +93,7 @@ def apply(
     try:
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
+        cancellation.check()
         point("apply.staged")
         with store.write():
             store.check_schema()

@@ -58,6 +58,11 @@ def fold_unlogged(
     return found
 
 
+def last_entries(store: DeviceStore) -> tuple[int, ...]:
+    """The number of the last entry in every table's log; 0 where it is empty."""
+    return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
+
+
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
 ) -> None:

@@ -12,7 +12,7 @@ from .flight import in_flight
 from .fold import Folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
-from .progress import Cancellation, Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.errors import SessionExpired, SessionFailed, StillCommitting
 from .protocol.kill_points import point
@@ -43,6 +43,7 @@ def seal(
     folded: Folded,
     *,
     batch_rows: int,
+    cancellation: Cancellation = NEVER,
 ) -> Outgoing | None:
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
@@ -56,7 +57,7 @@ def seal(
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):
                 continue
-            number = _add_batches(store, outbox, table, number, batch_rows)
+            number = _add_batches(store, outbox, table, number, batch_rows, cancellation)
             point("seal.inside")
     point("seal.done")
     if number == 0:
@@ -167,11 +168,17 @@ def acknowledge(
 
 
 def _add_batches(
-    store: DeviceStore, outbox: Outbox, table: SyncTable, number: int, batch_rows: int
+    store: DeviceStore,
+    outbox: Outbox,
+    table: SyncTable,
+    number: int,
+    batch_rows: int,
+    cancellation: Cancellation,
 ) -> int:
     """Write a table's dirty rows to the outbox, changed ones and others apart; the last number."""
     first = 1 + table.first_digested
     for rows in store.batches(ROWS.dirty(t=table), batch_rows):
+        cancellation.check()
         found = batches.digests(row[first:] for row in rows)
         parts: tuple[list[_Sealed], list[_Sealed]] = ([], [])
         for row, digest in zip(rows, found, strict=True):

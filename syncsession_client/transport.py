@@ -1,6 +1,7 @@
 """HTTP to the server: requests, answers, and errors that come back as the class that was raised."""
 
 import json
+import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from types import TracebackType
@@ -13,6 +14,7 @@ from .deadlines import Deadlines
 from .protocol.bodies import ENCODINGS, Payload
 from .protocol.errors import (
     InvalidSetting,
+    NetworkUnavailable,
     ServerBusy,
     ServerUnreachable,
     SyncError,
@@ -30,7 +32,8 @@ class Transport:
 
     Raises:
         InvalidSetting: the server's URL is none.
-        ServerUnreachable: no connection, or none that lasted until the answer (retryable).
+        NetworkUnavailable: no connection could be made (retryable).
+        ServerUnreachable: the connection did not last until the answer (retryable).
         SyncError: the class that the server raised.
     """
 
@@ -156,7 +159,8 @@ class Transport:
                         f"{self.server} had not answered {method} {path} in full after "
                         f"{_REQUEST_SECONDS:g} seconds"
                     ) from error
-                raise ServerUnreachable(
+                kind = NetworkUnavailable if _is_offline(error) else ServerUnreachable
+                raise kind(
                     f"no answer from {self.server}: {error or type(error).__name__}; "
                     "is the server running, and its URL right?"
                 ) from error
@@ -213,6 +217,19 @@ def _checked(server: str) -> str:
     if url.scheme not in ("http", "https") or not url.host:
         raise InvalidSetting(f"{server!r} is no URL of a server: use http://host:port")
     return server.rstrip("/")
+
+
+def _is_offline(error: httpx.TransportError) -> bool:
+    """Whether the server could not be connected to: no route, no such name, nobody listening.
+
+    A certificate that is refused came from somebody who is there.
+    """
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return False
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is None
 
 
 def _encode(body: Any) -> bytes:

@@ -9,7 +9,8 @@
     │   ├── SessionState ── SessionExpired  SessionFailed
     │   └── ReseedRequired
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
+    │   ├── ServerUnreachable ── NetworkUnavailable
+    │   ├── ServerBusy  Maintenance  StillCommitting
     │   └── DatabaseLocked  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
@@ -164,6 +165,12 @@ class ServerUnreachable(TryLater):
     """No connection to the server, or none that lasted until its answer."""
 
     code = "server_unreachable"
+
+
+class NetworkUnavailable(ServerUnreachable):
+    """The server cannot be connected to: this device is offline, or nobody listens there."""
+
+    code = "network_unavailable"
 
 
 class ServerBusy(TryLater):
