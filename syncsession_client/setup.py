@@ -17,6 +17,7 @@ from .identity import (
     prefixes,
     undeclared,
 )
+from .lock import SyncLock
 from .outbox import Outbox
 from .protocol.errors import AlreadyInitialized, SyncError
 from .protocol.kill_points import point
@@ -112,9 +113,10 @@ def uninstall(path: Path) -> list[str]:
     """Take sync out of the database; its schema is as it was before. The tables that were synced.
 
     Raises:
+        DatabaseLocked: a sync is running.
         NotInitialized: sync is not installed.
     """
-    with DeviceStore(path) as store:
+    with DeviceStore(path) as store, SyncLock(path, "syncsession-client uninstall"):
         with store.write():
             store.state()
             tables = store.all_tables()
