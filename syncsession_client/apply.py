@@ -14,6 +14,7 @@ from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
 from .protocol.errors import BadRequest, BatchDamaged
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .pull import PullAnswer, PulledBatch
@@ -93,6 +94,7 @@ def apply(
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
         cancellation.check()
+        point("apply.staged")
         with store.write():
             store.check_schema()
             generation = fold(store, tables).generation
@@ -104,6 +106,7 @@ def apply(
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.wire_name for t in tables])
             store.run(STATE.be_settled)
+            point("apply.before_commit")
     finally:
         store.fire_triggers(True)
         for incoming in staged.values():
@@ -210,6 +213,7 @@ def _apply_tables(
     for incoming in staged:
         store.fire_triggers(incoming.table.name in firing)
         _upsert(store, incoming)
+        point("apply.inside")
         pulled.rows += store.count(incoming.render("count"))
     _check_references(store, tables, staged, pulled)
 

@@ -9,6 +9,7 @@ from time import monotonic, sleep
 
 from .capture import remember_schema
 from .fold import fold, fold_unlogged
+from .protocol.kill_points import point
 from .store import DeviceStore
 
 PART_ROWS = 10_000
@@ -65,3 +66,4 @@ class Backfill:
                 del self._waiting[0]
             left -= found
             fold(self._store, self._tables)
+            point("init.part_marked")

@@ -6,6 +6,7 @@ from pathlib import Path
 from . import capture
 from .identity import prefixes
 from .protocol.errors import AlreadyExists
+from .protocol.kill_points import point
 from .protocol.tables import Table
 from .store import STATE, DeviceStore
 from .wire_names import cloned
@@ -37,6 +38,7 @@ def publish(made: Path, path: Path) -> None:
     if path.exists():
         raise AlreadyExists(f"{path} has been made by somebody else meanwhile")
     made.rename(path)
+    point("clone.renamed")
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)

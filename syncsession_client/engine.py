@@ -34,6 +34,7 @@ from .protocol.errors import (
     Unsyncable,
     WrongTenant,
 )
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .protocol.tables import Table, to_json
 from .pull import Download
@@ -204,6 +205,8 @@ class SyncEngine:
         with self._store.write():
             self._follow_schema()
             self._warnings += schema_changes.warnings(self._store)
+            point("refresh.inside")
+        point("refresh.done")
         self._register()
         self._cancellation.check()
         pushed = self._resume_push()
@@ -222,6 +225,7 @@ class SyncEngine:
             folded = reconcile.bring_up_to_date(
                 self._store, allow_mass_delete=self._allow_mass_delete
             )
+        point("fold.done")
         if folded.null_keys:
             self._warnings.append(
                 f"{folded.null_keys} edits are of rows with NULL in their primary key; they cannot "
@@ -257,6 +261,7 @@ class SyncEngine:
         if self._outbox.outgoing_tables():
             with self._store.write():
                 self._store.run(STATE.set_sealed, {"session_id": outgoing.session_id})
+            point("push.noted")
             try:
                 outcome = push.send(
                     self._outbox,
@@ -270,6 +275,7 @@ class SyncEngine:
             except _SEAL_ANEW:
                 self._outbox.drop_outgoing()
                 raise
+        point("push.answered")
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
         return push.acknowledge(
             self._store,
@@ -333,8 +339,10 @@ class SyncEngine:
         except (Unappliable, BatchDamaged):
             self._outbox.drop_incoming()  # the next pull may bring what stood in its way
             raise
+        point("apply.done")
         if begun.answer.is_held:
             self._outbox.drop_incoming()
+            point("pull.dropped")
             with suppress(TryLater):  # the rows are here; the server forgets its copy later
                 self._transport.complete_pull(begun.pull_id)
         self._report(Progress("pull_complete", done_rows=pulled.rows, total_rows=pulled.rows))
@@ -346,6 +354,7 @@ class SyncEngine:
         if state.is_registered and state.tenant_id is not None:
             return
         answer = self._describe()
+        point("tables.described")
         self._check_tenant(answer["tenant_id"])
         if known_as := answer.get("known_as"):
             with self._store.write():
@@ -397,10 +406,12 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
                 fresh, server=server, tenant=me["tenant_id"], user=me["user_id"], tables=tables
             )
             with SyncEngine(fresh, token=token, report=report, is_disposable=True) as engine:
+                point("clone.created")
                 synced = engine.pull()
         except SyncError as error:
             error.args = (str(error).replace(str(fresh), str(path)),)
             raise
+        point("clone.pulled")
         clone.publish(fresh, path)
     return synced
 

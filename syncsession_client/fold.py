@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import uuid_utils
 
 from .identity import SyncTable
+from .protocol.kill_points import point
 from .statements import load
 from .store import STATE, DeviceStore
 
@@ -33,6 +34,7 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
         for table in pending:
             nulls += store.count(FOLD.null_keys(t=table))
             _fold_table(store, table, tables, generation)
+            point("fold.inside")
     return Folded(generation, nulls)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import msgspec
 
 from .protocol.errors import DatabaseLocked, NotWritable
+from .protocol.kill_points import point
 
 
 class Holder(msgspec.Struct, frozen=True):
@@ -44,6 +45,7 @@ class SyncLock:
             if self._is_there():
                 break
             os.close(self._file)  # its holder has just let go, and has removed it
+        point("lock.taken")
         holder = Holder(self._act, os.getpid(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         os.ftruncate(self._file, 0)
         os.pwrite(self._file, msgspec.json.encode(holder) + b"\n", 0)

@@ -15,6 +15,7 @@ import msgspec
 
 from .protocol.bodies import Payload
 from .protocol.errors import DatabaseLocked, NotWritable, SidecarDamaged
+from .protocol.kill_points import point
 from .statements import load
 
 OUTBOX = load("client/outbox.sql")
@@ -136,6 +137,7 @@ class Outbox:
         """Forget the sealed session."""
         with self.transaction(durable=False):
             self._run(OUTBOX.delete_outgoing_batches)
+            point("outbox.dropping_push")
             self._run(OUTBOX.delete_outgoing)
         self._shrink()
 
@@ -175,6 +177,7 @@ class Outbox:
         """Forget the pull."""
         with self.transaction(durable=False):
             self._run(OUTBOX.delete_incoming_batches)
+            point("outbox.dropping_pull")
             self._run(OUTBOX.delete_incoming)
         self._shrink()
 

@@ -12,6 +12,7 @@ from .outbox import Outbox
 from .progress import Cancellation, Progress, Report
 from .protocol.bodies import Payload
 from .protocol.errors import ServerBusy
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .transport import Transport
 
@@ -87,12 +88,14 @@ def begin(
     report(Progress("pull_begin"))
     pull_id = str(uuid.uuid4())
     answered = transport.begin_pull(pull_id, text)
+    point("pull.begun")
     try:
         answer = msgspec.json.decode(answered, type=PullAnswer)
     except msgspec.DecodeError as error:
         raise ServerBusy(f"{transport.server} answered a pull with something else") from error
     if answer.is_held:
         outbox.begin_incoming(pull_id, device_id.encode() + text, answered)
+        point("pull.kept")
     return Download(pull_id, answer)
 
 
@@ -136,6 +139,8 @@ def download(
         if payload is None:
             yield batch, outbox.incoming_payload(batch.number)
             continue
+        point("pull.batch")
         with outbox.transaction(durable=False):
             outbox.add_incoming(batch.number, payload)
+        point("pull.batch_kept")
         yield batch, payload

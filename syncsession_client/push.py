@@ -15,6 +15,7 @@ from .outbox import Outbox, Outgoing
 from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.errors import SessionExpired, SessionFailed, StillCommitting
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -57,6 +58,8 @@ def seal(
             if not store.first(ROWS.has_dirty(t=table)):
                 continue
             number = _add_batches(store, outbox, table, number, batch_rows, cancellation)
+            point("seal.inside")
+    point("seal.done")
     if number == 0:
         outbox.drop_outgoing()
         return None
@@ -87,11 +90,13 @@ def send(
         outgoing.session_id,
         [{"name": name, "rows": rows, "batches": count} for name, rows, count in tables],
     )
+    point("push.begun")
     check_tenant(begun["tenant_id"])
     status, deadline = begun, time.monotonic() + status_timeout
     if begun["status"] in ("open", "staged"):
         _send_batches(outbox, transport, outgoing, begun, total, report, cancellation)
         cancellation.check()
+        point("push.all_sent")
         report(Progress("push_waiting", done_rows=total, total_rows=total))
         deadline = time.monotonic() + status_timeout
         status = transport.commit_push(outgoing.session_id)
@@ -139,6 +144,7 @@ def acknowledge(
             table = by_name.get(name)
             if table is None:
                 continue
+            point("acknowledge.inside")
             if is_sent:
                 pushed += len(rows)
                 is_anew = table.name in anew
@@ -155,6 +161,8 @@ def acknowledge(
                 )
         if number is not None and outcome is not None and not outcome["corrected"]:
             store.add_processed(SessionSet.of(number), by_name)
+        point("acknowledge.before_commit")
+    point("acknowledge.done")
     outbox.drop_outgoing()
     return Pushed(number, pushed)
 
@@ -220,7 +228,9 @@ def _send_batches(
         if encoding != SEALED:
             unpacked = bodies.decompress(payload, SEALED, bodies.UNPACKED_LIMIT)
             payload = bodies.compress(unpacked, encoding)
+        point("push.batch")
         transport.send_batch(outgoing.session_id, number, payload, encoding)
+        point("push.batch_sent")
 
     items = (
         (number, rows, table, None if number in received else outbox.payload(number))

@@ -17,8 +17,10 @@ from .identity import (
     prefixes,
     undeclared,
 )
+from .lock import SyncLock
 from .outbox import Outbox
 from .protocol.errors import AlreadyInitialized, SyncError
+from .protocol.kill_points import point
 from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .rows import ROWS
@@ -70,6 +72,8 @@ def initialize(
             capture.install(store, store.tables())
             backfill = Backfill(store, part_rows)
             backfill.mark_some()
+            point("init.inside")
+        point("init.begun")
         backfill.mark_rest()
         return Initialized(
             device_id=store.state().device_id,
@@ -109,15 +113,19 @@ def uninstall(path: Path) -> list[str]:
     """Take sync out of the database; its schema is as it was before. The tables that were synced.
 
     Raises:
+        DatabaseLocked: a sync is running.
         NotInitialized: sync is not installed.
     """
-    with DeviceStore(path) as store:
+    with DeviceStore(path) as store, SyncLock(path, "syncsession-client uninstall"):
         with store.write():
             store.state()
             tables = store.all_tables()
+            with Outbox(path) as outbox:  # first: whoever finds no sync installed looks no further
+                outbox.remove()
+            point("uninstall.inside")
             capture.uninstall(store, tables)
-        with Outbox(path) as outbox:
-            outbox.remove()
+            point("uninstall.before_commit")
+        point("uninstall.done")
         return [t.name for t in tables]
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import msgspec
 
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
 from . import pulls
@@ -37,6 +38,7 @@ async def expire_sessions(store: Store, keeping: Keeping) -> None:
         for tenant_id, session_id in stale:
             ours = {"tenant_id": tenant_id, "session_id": session_id}
             if await store.run(sql.sessions.to_expired, ours | cutoff | {"now": now()}):
+                point("server.session_expired")
                 await store.run(sql.sessions.delete_batches, ours)
 
 
@@ -46,6 +48,7 @@ async def remove_leftovers(store: Store, _: Keeping) -> None:
         for tenant_id, session_id in left:
             ours = {"tenant_id": tenant_id, "session_id": session_id}
             await store.run(store.sql.sessions.delete_batches, ours)
+            point("server.leftovers_removed")
 
 
 async def expire_pulls(store: Store, keeping: Keeping) -> None:
@@ -55,6 +58,7 @@ async def expire_pulls(store: Store, keeping: Keeping) -> None:
     while stale := await _all(store, sql.stale_pulls, cutoff):
         for tenant_id, pull_id in stale:
             await pulls.complete(store, tenant_id, pull_id)
+            point("server.pull_expired")
     while left := await _all(store, sql.leftover_spools, cutoff):
         for (spool_id,) in left:
             await store.run(sql.delete_spool, {"spool_id": spool_id})
@@ -76,6 +80,7 @@ async def forget(store: Store, keeping: Keeping) -> None:
         reached = last_number if kept is None else kept[0] - 1
         if reached > horizon:
             await store.run(store.sql.cleanup.set_horizon, tenant | {"horizon": reached})
+            point("server.horizon_set")
         if reached > purged:
             await _purge(store, tenant_id, purged + 1, reached)
 
@@ -87,9 +92,9 @@ async def _purge(store: Store, tenant_id: str, first: int, last: int) -> None:
         table = msgspec.json.decode(definition, type=Table)
         sql = store.sql.rows.delete_tombstones(**store.layout(table, (), table).names)
         while await store.run(sql, tenant | {"first": first, "last": last}):
-            pass
+            point("server.tombstones_removed")
     while await store.run(store.sql.cleanup.delete_sessions, tenant | {"horizon": last}):
-        pass
+        point("server.sessions_removed")
     await store.run(store.sql.cleanup.set_purged, tenant | {"purged": last})
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
+from syncsession_client.protocol.kill_points import point
 
 from . import sessions, signs_of_life
 from .registry import find_layout, with_tables
@@ -43,6 +44,7 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
     session = {"tenant_id": tenant_id, "session_id": session_id, "worker_id": worker.id}
     if not await store.run(store.sql.sessions.to_processing, session | {"now": now()}):
         return False
+    point("server.commit_claimed")
 
     async def sign() -> None:
         await store.run(store.sql.sessions.keep_claim, session | {"now": now()})
@@ -54,6 +56,7 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
                 lambda: store.write(lambda tx: _apply(store, tx, session), is_long=True),
             )
         has_ended = True
+        point("server.committed")
     except TryLater:
         raise
     except _ClaimLost:
@@ -63,6 +66,7 @@ async def commit_session(store: Store, worker: Worker, tenant_id: str, session_i
     if has_ended:
         with suppress(TryLater):  # the clean-up job finds what is left
             await store.run(store.sql.sessions.delete_batches, session, durable=False)
+            point("server.staging_emptied")
     return has_ended
 
 
@@ -94,6 +98,7 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
     committed = stamp | {"is_corrected": 0}
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
+    point("server.commit_before_end")
 
 
 async def _apply_rows(
@@ -145,4 +150,5 @@ def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
 async def _write(store: Store, tx: Transaction, staged: Staged, stamp: dict[str, Any]) -> None:
     await tx.run(store.sql.rows.upsert(**staged.names), stamp)
     await tx.run(store.sql.rows.tombstone(**staged.names), stamp)
+    point("server.commit_table_written")
     await staged.clear()

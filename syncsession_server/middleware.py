@@ -11,6 +11,7 @@ from aiohttp import web
 
 from syncsession_client import protocol
 from syncsession_client.protocol.errors import (
+    BadRequest,
     Maintenance,
     ProtocolMismatch,
     ServerBusy,
@@ -64,7 +65,9 @@ async def errors_as_json(request: web.Request, handler: Handler) -> web.StreamRe
         return _failure(TooLarge("the body is over the server's limit; send smaller batches"))
     except web.HTTPException as error:
         return _failure(UnknownRoute(f"{request.method} {request.path}: {error.reason}"))
-    except Exception:
+    except Exception as error:
+        if isinstance(error, ConnectionError) and request.transport is None:
+            return _failure(BadRequest("the device hung up before all of the request was here"))
         logger.exception("%s %s failed", request.method, _path(request))
         return _failure(SyncError("the server failed; its log says why"))
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import ReseedRequired, UnknownPull
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import Table
 
@@ -108,6 +109,7 @@ class _Spool:
     async def _write_rows(self, rows: list[dict[str, Any]]) -> None:
         sql = self._store.sql.pulls.add_batch
         await self._store.write(lambda tx: tx.run_many(sql, rows), durable=False)
+        point("server.batches_spooled")
 
 
 async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limits) -> str:
@@ -149,6 +151,7 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
         return json.dumps(answer | {"encoding": request.encoding})
     params = ours | {"device_id": request.device_id, "spool_id": spool.spool_id, "now": now()}
     await store.run(store.sql.pulls.add, params | {"answer": json.dumps(answer)}, durable=False)
+    point("server.pull_spooled")
     first = await store.first(store.sql.pulls.find, ours)
     if first is None:
         raise UnknownPull(f"pull {request.pull_id} was ended meanwhile; begin another pull")
@@ -165,6 +168,7 @@ async def find_batch(store: Store, tenant_id: str, pull_id: str, number: int) ->
     row = await store.first(store.sql.pulls.find_batch, ours | {"number": number})
     if row is None:
         raise UnknownPull(f"pull {pull_id} has no batch {number} here; begin another pull")
+    point("server.pull_batch_read")
     payload, alive_at_utc = row
     if alive_at_utc < ago(sessions.DEVICE_SIGN_OF_LIFE):
         await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
@@ -184,6 +188,7 @@ async def complete(store: Store, tenant_id: str, pull_id: str) -> None:
 
     async def work(tx: Transaction) -> None:
         await tx.run(store.sql.pulls.delete_batches, ours)
+        point("server.pull_ending")
         await tx.run(store.sql.pulls.delete, ours)
 
     await store.write(work, durable=False)

@@ -6,6 +6,7 @@ from typing import TypeVar
 import msgspec
 
 from syncsession_client.protocol.errors import ServerBusy, UnknownTable
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table, folded
 
 from .stores import Layout, Store, Transaction
@@ -42,8 +43,10 @@ async def register(
         }
 
     new = await store.write(describe)
+    point("server.tables_described")
     for table in tables:
         await _build(store, table.name)
+        point("server.table_built")
     return {name: columns for name, columns in new.items() if columns}
 
 

@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from syncsession_client.protocol.errors import UnknownSession
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.session_set import SessionSet
 
 from . import sessions
@@ -48,6 +49,7 @@ async def begin(
         shown = await store.write(work)
     except _BegunMeanwhile:
         shown = await store.write(work)
+    point("server.session_begun")
     await _keep_alive(store, ours)
     return shown
 
@@ -83,6 +85,7 @@ async def _open(
             "now": now(),
         },
     )
+    point("server.session_opening")
 
 
 async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch) -> None:
@@ -95,6 +98,7 @@ async def add(store: Store, tenant_id: str, session_id: str, batch: StagedBatch)
     if not await store.run(store.sql.sessions.add_batch, ours | asdict(batch), durable=False):
         session = await _show(store, store, ours)
         sessions.check_receiving(session["status"], session_id)
+    point("server.batch_stored")
     await _keep_alive(store, ours)
 
 
@@ -112,9 +116,11 @@ async def queue(store: Store, tenant_id: str, session_id: str) -> None:
             received = await tx.all(store.sql.sessions.batch_numbers, ours)
             sessions.check_complete(session_id, len(received), session.count_batches)
             await tx.run(store.sql.sessions.to_staged, ours | {"now": now()})
+            point("server.session_staging")
         await tx.run(store.sql.sessions.to_queued, ours | {"now": now()})
 
     await store.write(work)
+    point("server.session_queued")
 
 
 async def find(store: Store, tenant_id: str, session_id: str) -> dict[str, Any]:

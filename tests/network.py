@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from itertools import chain, repeat
 from urllib.parse import urlsplit
 
 from support import SECONDS
@@ -41,6 +42,9 @@ class Exchange:
             far.sendall(part)
 
     def answer(self, answer: bytes) -> None:
+        """Pass an answer on; where the server has hung up, hang up too."""
+        if not answer:
+            raise ConnectionAbortedError
         self.near.sendall(answer)
 
     def reset(self) -> None:
@@ -116,6 +120,13 @@ def is_slow(exchange: Exchange) -> None:
         exchange.answer(answer[start : start + step])
 
 
+def answers(status: str, body: bytes = b"", **headers: str) -> Fault:
+    """Somebody before the server answers so."""
+    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
+    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{named}\r\n"
+    return lambda exchange: exchange.answer(head.encode() + body)
+
+
 FAULTS: tuple[Fault, ...] = (
     is_lost,
     is_cut,
@@ -126,24 +137,20 @@ FAULTS: tuple[Fault, ...] = (
     comes_twice_at_once,
     comes_again_later,
     is_slow,
+    answers("502 Bad Gateway", b"<html>no</html>", Content_Type="text/html"),
+    answers("503 Service Unavailable", Retry_After="1"),
+    answers("429 Too Many Requests", Retry_After="1"),
+    answers("200 OK", b"<html>log in</html>", Content_Type="text/html"),
 )
-
-
-def answers(status: str, body: bytes = b"", **headers: str) -> Fault:
-    """Somebody before the server answers so."""
-    named = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    head = f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{named}\r\n"
-    return lambda exchange: exchange.answer(head.encode() + body)
 
 
 def trickles(head: bytes) -> Fault:
     """An answer begins so, and goes on byte by byte for as long as anybody listens."""
 
     def trickle(exchange: Exchange) -> None:
-        exchange.answer(head)
-        while True:
+        for part in chain([head] if head else [], repeat(b"x")):
+            exchange.answer(part)
             exchange.network.pause(0.01)
-            exchange.answer(b"x")
 
     return trickle
 
@@ -166,6 +173,10 @@ class Network:
         self.url = "http://{}:{}".format(*self._listener.getsockname())
         self._open: list[socket.socket] = []
         self._start(self._accept)
+
+    def leads_to(self, server: str) -> None:
+        """Pass everything on to the server of this URL, from now on."""
+        self.server = _address(server)
 
     def is_well(self) -> None:
         """Let everything pass from now on; what is late comes first."""
@@ -251,12 +262,16 @@ def read_message(connection: socket.socket) -> bytes:
     return received
 
 
+def _address(server: str) -> tuple[str, int]:
+    found = urlsplit(server)
+    assert found.hostname and found.port
+    return found.hostname, found.port
+
+
 @contextmanager
 def network(server: str) -> Iterator[Network]:
     """A network before the server of this URL."""
-    found = urlsplit(server)
-    assert found.hostname and found.port
-    made = Network((found.hostname, found.port))
+    made = Network(_address(server))
     try:
         yield made
     finally:

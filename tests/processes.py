@@ -1,6 +1,7 @@
 """Server processes over one database, as in earnest: tests stop, pause, kill and restart them."""
 
 import asyncio
+import os
 import re
 import shutil
 import signal
@@ -46,9 +47,9 @@ def program(name: str) -> str:
 
 
 class ServerProcess:
-    """One `syncsession-server run`, on a port of its own."""
+    """One `syncsession-server run`, on a port of its own. It may be killed at a named point."""
 
-    def __init__(self, database: str, log: Path, *flags: str) -> None:
+    def __init__(self, database: str, log: Path, *flags: str, kill_at: str = "") -> None:
         self.log = log
         with log.open("wb") as written:
             self._process = subprocess.Popen(
@@ -59,6 +60,7 @@ class ServerProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=written,
                 stderr=written,
+                env=os.environ | {"SYNCSESSION_KILL_AT": kill_at},
             )
         self._url = ""
 

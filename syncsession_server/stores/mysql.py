@@ -32,6 +32,7 @@ from syncsession_client.protocol.errors import (
     ServerBusy,
     SyncError,
 )
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
 from .. import signs_of_life
@@ -228,6 +229,8 @@ class MysqlStore:
                     if await self.first(sql.has_claim, ours) is None:
                         return False
                     await self._again(methodcaller("define", getattr(script, name)))
+                    point("server.mysql_statement_ran")
+            point("server.mysql_script_ran")
             return bool(await self.run(sql.advance, ours | {"now": now()}))
         finally:
             await self.run(sql.release_migration, ours)

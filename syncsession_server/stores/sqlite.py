@@ -14,6 +14,7 @@ import apsw
 
 from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfDate, ServerBusy
+from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
 from . import Dialect, Layout, Params, Transaction, Work
@@ -132,6 +133,7 @@ class SqliteStore:
             for script in missing:
                 for name in script:
                     await lane.run(getattr(script, name), {})
+                point("server.sqlite_script_ran")
             await lane.run(self.sql.connection.write_version, {})
             return [script.name for script in missing]
 

@@ -1,11 +1,13 @@
 """Something before the server answers, or never ends to: a sync says so, and loses nothing."""
 
+import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from network import Network, answers, network, trickles
+from network import Network, answers, is_cut, network, trickles
+from processes import until
 from support import Device, World, serving
 
 from syncsession_client import transport
@@ -205,6 +207,18 @@ def test_an_answer_that_trickles_without_end_is_ended(net, pair, request_of, hea
         assert "in full after 0.5 seconds" in str(raised.value)
     net.is_well()
     check_all_is_well(a, b)
+
+
+def test_a_device_that_hangs_up_is_no_fault_of_the_server(holding_server, net, pair, caplog):
+    a, b = pair
+    caplog.set_level(logging.INFO)
+    for request_of in ("the tables", "the session", "a batch", "the pull"):
+        net.fails_at(REQUESTS[request_of], is_cut)
+        with pytest.raises(ServerUnreachable):
+            a.sync(batch_rows=20)
+    check_all_is_well(a, b)
+    until(lambda: [r for r in caplog.records if getattr(r, "status", 0) == 400])
+    assert [r.getMessage() for r in caplog.records if r.levelno > logging.INFO] == []
 
 
 def test_a_server_that_takes_the_body_ever_so_slowly_is_given_up(net, monkeypatch):
