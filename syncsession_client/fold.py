@@ -106,7 +106,9 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
 
 
 def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
-    store.run(FOLD.mark_returned(t=table))
+    has_gone = store.first(FOLD.has_gone(t=table)) is not None
+    if has_gone:
+        store.run(FOLD.mark_returned(t=table))
     if store.first(FOLD.has_returns(t=table)):
         store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
@@ -116,7 +118,8 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
     number = {"generation": generation}
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
-    store.run(FOLD.adopt_placeholders(t=table), number)
+    if has_gone:
+        store.run(FOLD.adopt_placeholders(t=table), number)
     store.run(FOLD.insert_local(t=table), number)
 
 
