@@ -274,7 +274,9 @@ def test_the_values_of_a_renamed_column_reach_those_that_rename_it_later(pair):
     a, b = pair
     migrate(a, "ALTER TABLE voucher RENAME COLUMN v TO w")
     a.sync()
-    b.execute("UPDATE voucher SET v = 'unsent' WHERE code = 'l'", "INSERT INTO voucher VALUES ('m', 5)")
+    b.execute(
+        "UPDATE voucher SET v = 'unsent' WHERE code = 'l'", "INSERT INTO voucher VALUES ('m', 5)"
+    )
     everyone_syncs(b, a)
     assert b.rows("SELECT * FROM voucher ORDER BY 1") == [("l", "unsent"), ("m", 5)]
     assert a.rows("SELECT * FROM voucher ORDER BY 1") == [("l", 0), ("m", None)]
@@ -316,7 +318,9 @@ def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, m
         patch.setattr(Transport, "commit_push", lost)
         a.sync()
     migrate(
-        a, "ALTER TABLE voucher RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO artist_no"
+        a,
+        "ALTER TABLE voucher RENAME TO sticker",
+        "ALTER TABLE artist RENAME COLUMN id TO artist_no",
     )
     a.execute("INSERT INTO sticker VALUES ('n', 1)")
     assert a.sync().pushed.rows == 3
