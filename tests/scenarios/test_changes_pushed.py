@@ -89,19 +89,19 @@ def test_every_change_in_a_column_of_a_type_reaches_another_device_exactly(world
 def test_keys_that_change_in_their_bytes_only_reach_another_device(world):
     a = world.device(
         "a.db",
-        "CREATE TABLE label (k TEXT PRIMARY KEY COLLATE NOCASE, v)",
+        "CREATE TABLE plate (k TEXT PRIMARY KEY COLLATE NOCASE, v)",
         "CREATE TABLE score (k PRIMARY KEY, v)",
     )
-    a.execute("INSERT INTO label VALUES ('a', 0)", "INSERT INTO score VALUES (1, 0), ('x', 0)")
+    a.execute("INSERT INTO plate VALUES ('a', 0)", "INSERT INTO score VALUES (1, 0), ('x', 0)")
     a.sync()
     b = a.clone("b.db")
-    a.execute("UPDATE label SET k = 'A'")
+    a.execute("UPDATE plate SET k = 'A'")
     a.execute("UPDATE score SET k = 1.0 WHERE k = 1", "UPDATE score SET k = x'78' WHERE k = 'x'")
     a.push()
     b.pull()
-    for table in ("label", "score"):
+    for table in ("plate", "score"):
         assert content(a, table) == content(b, table)
-    assert content(b, "label") == "[('A', 0)]"
+    assert content(b, "plate") == "[('A', 0)]"
     assert content(b, "score") == "[(1.0, 0), (b'x', 0)]"
 
 

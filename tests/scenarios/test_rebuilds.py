@@ -266,16 +266,16 @@ def test_a_rebuild_before_the_first_sync_loses_nothing(world):
 
 
 def test_a_rebuild_under_a_collation_that_makes_keys_equal_goes_on(world):
-    a = world.device("a.db", "CREATE TABLE word (id TEXT PRIMARY KEY, v)")
-    a.execute("INSERT INTO word VALUES ('a', 1), ('A', 2), ('b', 3)")
+    a = world.device("a.db", "CREATE TABLE term (id TEXT PRIMARY KEY, v)")
+    a.execute("INSERT INTO term VALUES ('a', 1), ('A', 2), ('b', 3)")
     a.sync()
-    a.execute("DELETE FROM word WHERE id = 'A'")
+    a.execute("DELETE FROM term WHERE id = 'A'")
     a.sync()
     columns = "id TEXT PRIMARY KEY COLLATE NOCASE, v"
-    migrate(a, *rebuild("word", columns, "id, v", STYLES[0]))
-    a.execute("UPDATE word SET v = 4 WHERE id = 'B'")
+    migrate(a, *rebuild("term", columns, "id, v", STYLES[0]))
+    a.execute("UPDATE term SET v = 4 WHERE id = 'B'")
     a.sync()
-    assert a.rows("SELECT * FROM word ORDER BY v") == [("a", 1), ("b", 4)]
+    assert a.rows("SELECT * FROM term ORDER BY v") == [("a", 1), ("b", 4)]
     with closing(sqlite3.connect(a.path)) as db:
         assert db.execute("SELECT is_deleted FROM _sync_word WHERE key_1 = 'A'").fetchall() == [
             (0,)

@@ -12,23 +12,24 @@ from syncsession_client.setup import uninstall
 from syncsession_client.status import read_status
 from syncsession_client.transport import Transport
 
-ARTIST = "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT)"
-ALBUM = (
-    "CREATE TABLE album (id INTEGER PRIMARY KEY, title TEXT, artist_id INTEGER REFERENCES artist)"
+PAINTER = "CREATE TABLE painter (id INTEGER PRIMARY KEY, name TEXT)"
+CANVAS = (
+    "CREATE TABLE canvas (id INTEGER PRIMARY KEY, title TEXT, "
+    "painter_id INTEGER REFERENCES painter)"
 )
 TAGGED = (
-    "CREATE TABLE tagged (artist_id INTEGER REFERENCES artist, tag TEXT, v, "
-    "PRIMARY KEY (artist_id, tag))"
+    "CREATE TABLE tagged (painter_id INTEGER REFERENCES painter, tag TEXT, v, "
+    "PRIMARY KEY (painter_id, tag))"
 )
 VOUCHER = "CREATE TABLE voucher (code TEXT PRIMARY KEY, v)"
 
 
 @pytest.fixture
 def pair(world: World) -> tuple[Device, Device]:
-    a = world.device("a.db", ARTIST, ALBUM, TAGGED, VOUCHER)
+    a = world.device("a.db", PAINTER, CANVAS, TAGGED, VOUCHER)
     a.execute(
-        "INSERT INTO artist VALUES (1, 'one'), (2, 'two')",
-        "INSERT INTO album VALUES (1, 'first', 1), (2, 'second', 2)",
+        "INSERT INTO painter VALUES (1, 'one'), (2, 'two')",
+        "INSERT INTO canvas VALUES (1, 'first', 1), (2, 'second', 2)",
         "INSERT INTO tagged VALUES (1, 'x', 0), (2, 'y', 0)",
         "INSERT INTO voucher VALUES ('l', 0)",
     )
@@ -50,7 +51,7 @@ def test_a_table_that_is_renamed_and_rebuilt_before_the_next_sync_is_known_by_it
     known = a.identities()
     migrate(
         a,
-        "ALTER TABLE artist RENAME TO performer",
+        "ALTER TABLE painter RENAME TO performer",
         "CREATE TABLE performer_new (id INTEGER PRIMARY KEY, name TEXT, born)",
         "INSERT INTO performer_new SELECT id, name, NULL FROM performer",
         "DROP TABLE performer",
@@ -58,21 +59,21 @@ def test_a_table_that_is_renamed_and_rebuilt_before_the_next_sync_is_known_by_it
         foreign_keys=False,
     )
     a.execute("INSERT INTO performer VALUES (3, 'three', 1999)", foreign_keys=False)
-    a.execute("INSERT INTO album VALUES (3, 'third', 3)", foreign_keys=False)
+    a.execute("INSERT INTO canvas VALUES (3, 'third', 3)", foreign_keys=False)
     everyone_syncs(a, b)
-    assert b.rows("SELECT * FROM artist") == [(1, "one"), (2, "two"), (3, "three")]
+    assert b.rows("SELECT * FROM painter") == [(1, "one"), (2, "two"), (3, "three")]
     assert len({row[0] for row in a.identities()["performer"]}) == 3
-    assert known["artist"] == [row for row in b.identities()["artist"] if row[1] != "three"]
-    assert a.identities()["album"] == b.identities()["album"]
+    assert known["painter"] == [row for row in b.identities()["painter"] if row[1] != "three"]
+    assert a.identities()["canvas"] == b.identities()["canvas"]
 
 
 def test_a_copy_beside_its_original_is_another_table(pair):
     a, _ = pair
-    a.execute("CREATE TABLE sticker (code TEXT PRIMARY KEY, v)")
-    a.execute("INSERT INTO sticker SELECT * FROM voucher")
+    a.execute("CREATE TABLE decal (code TEXT PRIMARY KEY, v)")
+    a.execute("INSERT INTO decal SELECT * FROM voucher")
     a.sync()
     assert [t["name"] for t in read_status(a.path)["tables"]].count("voucher") == 1
-    assert read_status(a.path)["new_tables"] == ["sticker"]
+    assert read_status(a.path)["new_tables"] == ["decal"]
 
 
 @pytest.mark.parametrize("legacy", [True, False])
@@ -80,9 +81,9 @@ def test_a_missing_table_still_knows_the_rows_of_one_that_is_renamed(pair, legac
     a, b = pair
     a.execute("DROP TABLE tagged")
     a.sync()
-    migrate(a, "ALTER TABLE artist RENAME TO performer", legacy=legacy, foreign_keys=False)
+    migrate(a, "ALTER TABLE painter RENAME TO performer", legacy=legacy, foreign_keys=False)
     a.sync()
-    a.execute(TAGGED.replace("REFERENCES artist", "REFERENCES performer"))
+    a.execute(TAGGED.replace("REFERENCES painter", "REFERENCES performer"))
     everyone_syncs(a, b)
     assert a.identities()["tagged"] == b.identities()["tagged"]
 
@@ -91,22 +92,22 @@ def test_a_missing_table_still_knows_the_rows_of_one_that_is_renamed(pair, legac
 @pytest.mark.parametrize("legacy", [True, False])
 def test_a_renamed_table_goes_on_with_devices_that_have_the_old_name(pair, legacy, foreign_keys):
     a, b = pair
-    a.execute("UPDATE artist SET name = 'before' WHERE id = 1")
-    migrate(a, "ALTER TABLE artist RENAME TO performer", legacy=legacy, foreign_keys=foreign_keys)
+    a.execute("UPDATE painter SET name = 'before' WHERE id = 1")
+    migrate(a, "ALTER TABLE painter RENAME TO performer", legacy=legacy, foreign_keys=foreign_keys)
     a.execute("UPDATE performer SET name = 'after' WHERE id = 2", foreign_keys=False)
     a.execute("INSERT INTO performer VALUES (3, 'a')", foreign_keys=False)
-    a.execute("INSERT INTO album VALUES (3, 'a', 3)", foreign_keys=False)
-    b.execute("INSERT INTO artist VALUES (3, 'b')", "INSERT INTO album VALUES (3, 'b', 3)")
+    a.execute("INSERT INTO canvas VALUES (3, 'a', 3)", foreign_keys=False)
+    b.execute("INSERT INTO painter VALUES (3, 'b')", "INSERT INTO canvas VALUES (3, 'b', 3)")
     synced = a.sync()
     assert synced.pushed.rows == 4  # not every row: the server has them
     everyone_syncs(b, a)
     names = (
-        "SELECT al.title, p.name FROM album AS al JOIN {} AS p ON p.id = al.artist_id ORDER BY 1"
+        "SELECT al.title, p.name FROM canvas AS al JOIN {} AS p ON p.id = al.painter_id ORDER BY 1"
     )
     expected = [("a", "a"), ("b", "b"), ("first", "before"), ("second", "after")]
-    assert a.rows(names.format("performer")) == b.rows(names.format("artist")) == expected
-    assert a.identities()["performer"] == b.identities()["artist"]
-    assert a.identities()["album"] == b.identities()["album"]
+    assert a.rows(names.format("performer")) == b.rows(names.format("painter")) == expected
+    assert a.identities()["performer"] == b.identities()["painter"]
+    assert a.identities()["canvas"] == b.identities()["canvas"]
     assert a.identities()["tagged"] == b.identities()["tagged"]
     everyone_syncs(a, b)
     assert a.sync().pushed.rows == 0
@@ -114,14 +115,14 @@ def test_a_renamed_table_goes_on_with_devices_that_have_the_old_name(pair, legac
 
 def test_edits_under_both_names_meet_when_the_other_device_follows(pair):
     a, b = pair
-    migrate(a, "ALTER TABLE artist RENAME TO performer")
+    migrate(a, "ALTER TABLE painter RENAME TO performer")
     a.execute("UPDATE performer SET name = 'a' WHERE id = 1")
     a.sync()
-    b.execute("UPDATE artist SET name = 'b' WHERE id = 2")
+    b.execute("UPDATE painter SET name = 'b' WHERE id = 2")
     b.sync()
-    b.execute("DELETE FROM tagged WHERE artist_id = 1", "DELETE FROM album WHERE artist_id = 1")
-    b.execute("INSERT INTO artist VALUES (9, 'unsent')", "DELETE FROM artist WHERE id = 1")
-    migrate(b, "ALTER TABLE artist RENAME TO performer")
+    b.execute("DELETE FROM tagged WHERE painter_id = 1", "DELETE FROM canvas WHERE painter_id = 1")
+    b.execute("INSERT INTO painter VALUES (9, 'unsent')", "DELETE FROM painter WHERE id = 1")
+    migrate(b, "ALTER TABLE painter RENAME TO performer")
     everyone_syncs(b, a)
     assert a.rows("SELECT * FROM performer") == [(2, "b"), (9, "unsent")]
     assert a.rows("SELECT * FROM performer") == b.rows("SELECT * FROM performer")
@@ -130,7 +131,7 @@ def test_edits_under_both_names_meet_when_the_other_device_follows(pair):
 
 def test_what_is_kept_beside_a_renamed_table_has_its_new_name(pair):
     a, _ = pair
-    migrate(a, "ALTER TABLE artist RENAME TO performer")
+    migrate(a, "ALTER TABLE painter RENAME TO performer")
     a.execute("UPDATE performer SET name = 'new' WHERE id = 1")
     a.sync()
     assert a.rows("SELECT key_1, is_dirty FROM _sync_performer") == [(1, 0), (2, 0)]
@@ -141,16 +142,16 @@ def test_what_is_kept_beside_a_renamed_table_has_its_new_name(pair):
 def test_a_clone_of_a_tenant_that_renamed_a_table_has_the_new_name(pair):
     a, b = pair
     migrate(
-        a, "ALTER TABLE artist RENAME TO performer", "ALTER TABLE voucher RENAME COLUMN code TO c"
+        a, "ALTER TABLE painter RENAME TO performer", "ALTER TABLE voucher RENAME COLUMN code TO c"
     )
-    a.execute("INSERT INTO performer VALUES (3, 'three')", "INSERT INTO album VALUES (3, 't', 3)")
+    a.execute("INSERT INTO performer VALUES (3, 'three')", "INSERT INTO canvas VALUES (3, 't', 3)")
     a.sync()
     c = a.clone("c.db")
     assert c.rows("SELECT * FROM performer") == [(1, "one"), (2, "two"), (3, "three")]
     c.execute("UPDATE performer SET name = 'c'", "INSERT INTO voucher VALUES ('m', 1)")
     everyone_syncs(c, a, b)
     assert a.identities() == c.identities()
-    assert b.rows("SELECT DISTINCT name FROM artist") == [("c",)]
+    assert b.rows("SELECT DISTINCT name FROM painter") == [("c",)]
     assert b.rows("SELECT * FROM voucher ORDER BY 1") == c.rows("SELECT * FROM voucher ORDER BY 1")
     assert c.orphans() == []
 
@@ -159,23 +160,23 @@ def test_a_device_that_is_set_up_with_the_new_name_meets_the_others(world):
     a = world.device("a.db", VOUCHER)
     a.execute("INSERT INTO voucher VALUES ('l', 0)")
     a.sync()
-    migrate(a, "ALTER TABLE voucher RENAME TO sticker")
+    migrate(a, "ALTER TABLE voucher RENAME TO decal")
     a.sync()
-    b = world.device("b.db", VOUCHER.replace("voucher", "sticker"))
-    b.execute("INSERT INTO sticker VALUES ('m', 1)")
+    b = world.device("b.db", VOUCHER.replace("voucher", "decal"))
+    b.execute("INSERT INTO decal VALUES ('m', 1)")
     everyone_syncs(b, a)
-    assert a.rows("SELECT * FROM sticker ORDER BY 1") == [("l", 0), ("m", 1)]
+    assert a.rows("SELECT * FROM decal ORDER BY 1") == [("l", 0), ("m", 1)]
     assert a.identities() == b.identities()
     c = world.device("c.db", VOUCHER)
     c.sync()
-    assert c.identities()["voucher"] == a.identities()["sticker"]
+    assert c.identities()["voucher"] == a.identities()["decal"]
 
 
 def test_a_device_that_may_not_describe_tables_can_rename_them(pair, world):
     a, b = pair
     b.token = world.server.token(world.tenant, "alice", "sync")
-    migrate(b, "ALTER TABLE voucher RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO nr")
-    b.execute("INSERT INTO sticker VALUES ('m', 1)")
+    migrate(b, "ALTER TABLE voucher RENAME TO decal", "ALTER TABLE painter RENAME COLUMN id TO nr")
+    b.execute("INSERT INTO decal VALUES ('m', 1)")
     everyone_syncs(b, a)
     assert a.rows("SELECT * FROM voucher ORDER BY 1") == [("l", 0), ("m", 1)]
 
@@ -183,7 +184,7 @@ def test_a_device_that_may_not_describe_tables_can_rename_them(pair, world):
 def test_a_new_table_under_the_old_name_of_a_renamed_one_is_another_table(pair):
     a, b = pair
     migrated = (
-        "ALTER TABLE voucher RENAME TO sticker",
+        "ALTER TABLE voucher RENAME TO decal",
         "CREATE TABLE voucher (id INTEGER PRIMARY KEY, w)",
         "INSERT INTO voucher VALUES (1, 'new')",
     )
@@ -242,11 +243,11 @@ def test_a_table_is_followed_through_several_renames_and_back(pair):
     assert b.identities()["voucher"] == a.identities()["voucher"]
 
 
-@pytest.mark.parametrize("table", ["artist", "voucher"])
+@pytest.mark.parametrize("table", ["painter", "voucher"])
 def test_a_renamed_column_of_the_key_goes_on_with_devices_that_have_the_old_name(pair, table):
     a, b = pair
-    key = {"artist": "id", "voucher": "code"}[table]
-    value = {"artist": "name", "voucher": "v"}[table]
+    key = {"painter": "id", "voucher": "code"}[table]
+    value = {"painter": "name", "voucher": "v"}[table]
     migrate(a, f"ALTER TABLE {table} RENAME COLUMN {key} TO the_key")
     a.execute(f"UPDATE {table} SET {value} = 'a'", f"INSERT INTO {table} VALUES ('77', 'new')")
     b.execute(f"INSERT INTO {table} VALUES ('88', 'b')")
@@ -262,9 +263,9 @@ def test_a_renamed_column_of_the_key_goes_on_with_devices_that_have_the_old_name
 
 def test_a_renamed_part_of_a_composite_key_that_is_a_reference_goes_on(pair):
     a, b = pair
-    migrate(a, "ALTER TABLE tagged RENAME COLUMN artist_id TO performer_id")
-    a.execute("INSERT INTO artist VALUES (5, 'five')", "INSERT INTO tagged VALUES (5, 'z', 5)")
-    b.execute("INSERT INTO artist VALUES (5, 'other')", "INSERT INTO tagged VALUES (5, 'z', 6)")
+    migrate(a, "ALTER TABLE tagged RENAME COLUMN painter_id TO performer_id")
+    a.execute("INSERT INTO painter VALUES (5, 'five')", "INSERT INTO tagged VALUES (5, 'z', 5)")
+    b.execute("INSERT INTO painter VALUES (5, 'other')", "INSERT INTO tagged VALUES (5, 'z', 6)")
     everyone_syncs(a, b)
     assert a.identities() == b.identities()
     assert len(a.rows("SELECT * FROM tagged")) == 4
@@ -290,26 +291,26 @@ def test_the_values_of_a_renamed_column_reach_those_that_rename_it_later(pair):
 
 
 def test_a_column_set_up_as_a_reference_stays_one_when_it_is_renamed(world):
-    plain = "CREATE TABLE single (id INTEGER PRIMARY KEY, artist_id INTEGER)"
-    a = world.device("a.db", ARTIST, plain, references=(("single", "artist_id", "artist"),))
-    a.execute("INSERT INTO artist VALUES (1, 'a')", "INSERT INTO single VALUES (1, 1)")
+    plain = "CREATE TABLE single (id INTEGER PRIMARY KEY, painter_id INTEGER)"
+    a = world.device("a.db", PAINTER, plain, references=(("single", "painter_id", "painter"),))
+    a.execute("INSERT INTO painter VALUES (1, 'a')", "INSERT INTO single VALUES (1, 1)")
     a.sync()
     b = a.clone("b.db")
     for device in (a, b):
-        migrate(device, "ALTER TABLE single RENAME COLUMN artist_id TO performer_id")
+        migrate(device, "ALTER TABLE single RENAME COLUMN painter_id TO performer_id")
         name = device.path.stem
         device.execute(
-            f"INSERT INTO artist VALUES (2, '{name}')", "INSERT INTO single VALUES (2, 2)"
+            f"INSERT INTO painter VALUES (2, '{name}')", "INSERT INTO single VALUES (2, 2)"
         )
     everyone_syncs(a, b)
     assert a.identities() == b.identities()
-    joined = "SELECT name FROM single JOIN artist ON artist.id = performer_id ORDER BY 1"
+    joined = "SELECT name FROM single JOIN painter ON painter.id = performer_id ORDER BY 1"
     assert a.rows(joined) == b.rows(joined) == [("a",), ("a",), ("b",)]
 
 
 def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, monkeypatch):
     a, b = pair
-    a.execute("UPDATE voucher SET v = 'sealed'", "INSERT INTO artist VALUES (3, 'sealed')")
+    a.execute("UPDATE voucher SET v = 'sealed'", "INSERT INTO painter VALUES (3, 'sealed')")
 
     def lost(self, session_id):
         raise ServerUnreachable("the request was lost")
@@ -319,14 +320,14 @@ def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, m
         a.sync()
     migrate(
         a,
-        "ALTER TABLE voucher RENAME TO sticker",
-        "ALTER TABLE artist RENAME COLUMN id TO artist_no",
+        "ALTER TABLE voucher RENAME TO decal",
+        "ALTER TABLE painter RENAME COLUMN id TO painter_no",
     )
-    a.execute("INSERT INTO sticker VALUES ('n', 1)")
+    a.execute("INSERT INTO decal VALUES ('n', 1)")
     assert a.sync().pushed.rows == 3
     b.sync()
     assert b.rows("SELECT * FROM voucher ORDER BY 1") == [("l", "sealed"), ("n", 1)]
-    assert b.rows("SELECT name FROM artist WHERE id = 3") == [("sealed",)]
+    assert b.rows("SELECT name FROM painter WHERE id = 3") == [("sealed",)]
     assert a.sync().pushed.rows == 0
 
 
@@ -346,9 +347,9 @@ def test_a_pull_that_was_interrupted_goes_on_after_a_table_was_renamed(pair, mon
     with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
         patch.setattr(Transport, "get_batch", lost)
         a.sync()
-    migrate(a, "ALTER TABLE voucher RENAME TO sticker")
+    migrate(a, "ALTER TABLE voucher RENAME TO decal")
     a.sync()
-    assert a.value("SELECT count(*) FROM sticker") == 10_501
+    assert a.value("SELECT count(*) FROM decal") == 10_501
 
 
 def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch):
@@ -357,7 +358,7 @@ def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch
     push = SyncEngine._push
 
     def renamed(self):
-        migrate(a, "ALTER TABLE voucher RENAME TO sticker")
+        migrate(a, "ALTER TABLE voucher RENAME TO decal")
         return push(self)
 
     with (
@@ -373,12 +374,12 @@ def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch
 @pytest.mark.parametrize("is_synced_before", [False, True])
 def test_uninstall_after_renames_leaves_the_schema_as_without_sync(world, is_synced_before):
     statements = (
-        "ALTER TABLE artist RENAME TO performer",
+        "ALTER TABLE painter RENAME TO performer",
         "ALTER TABLE performer RENAME COLUMN id TO performer_id",
         "ALTER TABLE voucher RENAME COLUMN v TO w",
     )
-    twin = world.bare("twin.db", ARTIST, ALBUM, TAGGED, VOUCHER)
-    a = world.device("a.db", ARTIST, ALBUM, TAGGED, VOUCHER)
+    twin = world.bare("twin.db", PAINTER, CANVAS, TAGGED, VOUCHER)
+    a = world.device("a.db", PAINTER, CANVAS, TAGGED, VOUCHER)
     a.sync()
     migrate(a, *statements)
     migrate(twin, *statements)
