@@ -277,7 +277,7 @@ def test_a_rebuild_under_a_collation_that_makes_keys_equal_goes_on(world):
     a.sync()
     assert a.rows("SELECT * FROM term ORDER BY v") == [("a", 1), ("b", 4)]
     with closing(sqlite3.connect(a.path)) as db:
-        assert db.execute("SELECT is_deleted FROM _sync_word WHERE key_1 = 'A'").fetchall() == [
+        assert db.execute("SELECT is_deleted FROM _sync_term WHERE key_1 = 'A'").fetchall() == [
             (0,)
         ]
 
