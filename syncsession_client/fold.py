@@ -109,6 +109,7 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
     has_gone = store.first(FOLD.has_gone(t=table)) is not None
     if has_gone:
         store.run(FOLD.mark_returned(t=table))
+    store.run(FOLD.mark_named(t=table))
     if store.first(FOLD.has_returns(t=table)):
         store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
