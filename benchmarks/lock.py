@@ -10,7 +10,6 @@ import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from threading import Event, Thread
 
 import apsw
 
@@ -19,10 +18,10 @@ from syncsession_client.store import DeviceStore
 
 from . import cases
 from .place import Place, alone
+from .writer import writing
 
 MODES = ("delete", "wal")
 
-_PATIENCE = 60.0  # seconds that the program waits for a lock
 _PAUSE = 0.01
 _MINE = "INSERT INTO note VALUES (?, 'name', 'me@example.com', 0, '')"
 _TOUCH = "UPDATE note SET amount = amount + 1 WHERE id = ?"
@@ -42,7 +41,7 @@ def measure(here: Place, count: int) -> dict[str, float]:
             cases.make_device(path, here.server, 0)
         for work, path in ((insert, floor), (push, pushed), (pull, pulled)):
             prepare(path, mode)
-            with writing(path) as waits:
+            with writing(path, _TOUCH, (path.name,), pause=_PAUSE) as waits:
                 held, _ = alone(work, path, here.token, count)
             figures[f"{mode}_{work.__name__}_longest_wait"] = max(waits)
             figures[f"{mode}_{work.__name__}_longest_lock"] = held
@@ -101,26 +100,3 @@ def locking() -> Iterator[list[float]]:
         yield held
     finally:
         DeviceStore.write = write  # type: ignore[method-assign]
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[list[float]]:
-    """A program that writes a row every 10 ms; the seconds that each took."""
-    waits: list[float] = []
-    is_done = Event()
-
-    def write() -> None:
-        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as db:
-            while not is_done.wait(_PAUSE):
-                start = time.perf_counter()
-                with db:
-                    db.execute(_TOUCH, (path.name,))
-                waits.append(time.perf_counter() - start)
-
-    thread = Thread(target=write)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        is_done.set()
-        thread.join()

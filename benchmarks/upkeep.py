@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
 from pathlib import Path
-from threading import Event, Thread
 from typing import Any
 
 import apsw
@@ -28,10 +27,12 @@ from syncsession_client.store import DeviceStore
 
 from .capture import INSERT, TYPES, create, rows
 from .place import alone
+from .writer import writing
 
 Spent = dict[str, float]
 
-_PATIENCE = 60.0  # seconds that the writer waits for a lock
+_PAUSE = 0.001  # seconds between two writes
+_TOUCH = "UPDATE note SET amount = amount + 1 WHERE rowid = 1"
 
 
 def measure_fold(directory: Path, count: int) -> dict[str, float]:
@@ -60,7 +61,7 @@ def measure_init(directory: Path, count: int) -> dict[str, float]:
         floor, _ = alone(sort_keys, directory / f"{keys}_floor.db", keys, count)
         figures |= {f"{keys}_{name}": value for name, value in found.items()}
         figures |= {f"{keys}_floor_{name}": value for name, value in floor.items()}
-        with writing(other) as waits:
+        with writing(other, _TOUCH, pause=_PAUSE) as waits:
             alone(warmed, set_up, other, keys, count)
         figures[f"{keys}_longest_wait"] = max(waits)
     return figures
@@ -145,29 +146,6 @@ def set_up(path: Path, _: str, count: int) -> Spent:
         initialize(path, server="http://localhost", choices=Choices(), user="bench")
     assert _count_dirty(path) == count
     return spent
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[list[float]]:
-    """A program that writes one row after the other; the seconds that each took."""
-    waits: list[float] = []
-    is_done = Event()
-
-    def write() -> None:
-        with closing(sqlite3.connect(path, timeout=_PATIENCE)) as db:
-            while not is_done.wait(0.001):
-                start = time.perf_counter()
-                with db:
-                    db.execute("UPDATE note SET amount = amount + 1 WHERE rowid = 1")
-                waits.append(time.perf_counter() - start)
-
-    thread = Thread(target=write)
-    thread.start()
-    try:
-        yield waits
-    finally:
-        is_done.set()
-        thread.join()
 
 
 def agree(path: Path, keys: str, count: int) -> None:
