@@ -2,8 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-
-import uuid_utils
+from typing import Any
 
 from .identity import SyncTable
 from .statements import load
@@ -25,26 +24,32 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
 
     Folding a table may log rows of others: those whose integer has come to stand for another row.
     """
-    generation = store.state().generation
-    nulls = 0
+    state = store.state()
+    generation, nulls = state.generation, 0
     while pending := [t for t in tables if store.first(FOLD.is_pending(t=t))]:
         generation += 1
         store.run(STATE.set_generation, {"generation": generation})
         for table in pending:
             nulls += store.count(FOLD.null_keys(t=table))
-            _fold_table(store, table, tables, generation)
+            made = {
+                "device_id": state.device_id,
+                "table_name": table.name,
+                "generation": generation,
+            }
+            _fold_table(store, table, tables, made)
     return Folded(generation, nulls)
 
 
 def _fold_table(
-    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], made: dict[str, Any]
 ) -> None:
+    """`made`: what the id of a row is made of, beside the entry that made it."""
     _collect(store, table)
     for column, rows in table.parents.items():
-        store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows))
-    number = {"generation": generation}
+        store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows), made)
+    number = {"generation": made["generation"]}
     if table.is_local:
-        _fold_local(store, table, generation)
+        _fold_local(store, table, made)
     elif table.is_mapped:
         store.run(FOLD.tombstone_mapped(t=table), number)
         store.run(FOLD.insert_mapped(t=table), number)
@@ -72,19 +77,21 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
         store.run(FOLD.correct_keys(t=table))
 
 
-def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
+def _fold_local(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -> None:
     store.run(FOLD.mark_returned(t=table))
     if store.first(FOLD.has_returns(t=table)):
         store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
         store.run(FOLD.mark_moved(t=table))
-        _fold_in_order(store, table, generation)
+        _fold_in_order(store, table, made)
         return
-    number = {"generation": generation}
+    number = {"generation": made["generation"]}
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
     store.run(FOLD.adopt_placeholders(t=table), number)
-    store.run(FOLD.insert_local(t=table), number)
+    if store.first(FOLD.has_made(t=table)):
+        store.run(FOLD.find_made(t=table))
+    store.run(FOLD.insert_local(t=table), made)
 
 
 @dataclass(frozen=True)
@@ -97,6 +104,7 @@ class _Entry:
     at: str
     by: str
     changes: int | None
+    new_id: bytes
     row_id: bytes | None = None
 
     def is_replaced_by(self, after: "_Entry") -> bool:
@@ -113,13 +121,13 @@ class _Entry:
         return (self.op, after.op, self.seq + 1) == ("M", "N", after.seq)
 
 
-def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> None:
+def _fold_in_order(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -> None:
     """Fold entry by entry: a changed integer key moves the identity along, through any chain."""
-    put_one = FOLD.put_one(t=table)
-    before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
-    last = _Entry(0, None, "", "", "", None)
+    put_one, generation = FOLD.put_one(t=table), made["generation"]
+    last = _Entry(0, None, "", "", "", None, b"")
     deleted: dict[object, _Entry] = {}
-    for found in store.rows(FOLD.entries(t=table)):
+    new_ids: list[bytes] = []
+    for found in store.rows(FOLD.entries(t=table), made):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
         if live is not None and last.is_moved_to(entry) and last.row_id is not None:
@@ -128,6 +136,8 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
         if entry.op == "I" and (gone := deleted.get(entry.key)) and gone.is_replaced_by(entry):
             live = gone.row_id
         row_id = _row_of(store, table, entry, last, live)
+        if row_id == entry.new_id:
+            new_ids.append(row_id)
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
             is_deleted = int(entry.op in "DM")
@@ -135,7 +145,7 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
         last = replace(entry, row_id=row_id)
         if entry.op == "D":
             deleted[entry.key] = last
-    store.run(FOLD.forget_unknown(t=table), {"before": before})
+    store.run_many(FOLD.forget_unknown(t=table), ({"row_id": new_id} for new_id in new_ids))
 
 
 def _row_of(
@@ -147,7 +157,7 @@ def _row_of(
     if live is not None or entry.op in "DM":
         return live
     waiting = _first(store, FOLD.find_placeholder(t=table), entry.key)
-    return waiting or uuid_utils.uuid7().bytes
+    return waiting or entry.new_id
 
 
 def _first(store: DeviceStore, sql: str, key: object) -> bytes | None:

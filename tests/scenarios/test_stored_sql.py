@@ -79,7 +79,7 @@ def test_what_is_stored_uses_nothing_newer_than_sqlite_3_30(pair):
         "INSERT INTO _sync VALUES (1) ON CONFLICT (k) DO NOTHING ON CONFLICT DO UPDATE SET k = 1",
         "SELECT unixepoch()",
         "SELECT substring ('a', 1)",
-        "SELECT uuid7()",
+        "SELECT row_id(1.0)",
     ],
 )
 def test_what_is_newer_is_noticed(sql):
