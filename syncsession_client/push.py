@@ -66,6 +66,7 @@ def send(
     outbox: Outbox,
     transport: Transport,
     outgoing: Outgoing,
+    processed: SessionSet,
     *,
     check_tenant: Callable[[str], None],
     status_timeout: float,
@@ -75,6 +76,7 @@ def send(
     """Send every batch that the server lacks, commit, and wait for the outcome.
 
     Raises:
+        CopiedDevice: another copy of the file has pushed what this one has not processed.
         SessionExpired: the server let the session go; seal again.
         SessionFailed: the server refused the session; nothing of it was applied.
         StillCommitting: there is no outcome after `status_timeout` seconds; send again later.
@@ -85,6 +87,7 @@ def send(
     begun = transport.begin_push(
         outgoing.session_id,
         [{"name": name, "rows": rows, "batches": count} for name, rows, count in tables],
+        processed.to_wire(),
     )
     check_tenant(begun["tenant_id"])
     status, deadline = begun, time.monotonic() + status_timeout

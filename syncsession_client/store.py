@@ -53,6 +53,7 @@ class State:
     is_registered: bool
     sealed_session_id: str | None
     checked_generation: int
+    copied_from: str | None
 
 
 class DeviceStore:

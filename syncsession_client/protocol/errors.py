@@ -7,7 +7,7 @@
     │   ├── UnknownTable  UnknownSession  UnknownPull  UnknownRoute
     │   ├── WrongTenant  SchemaContradiction
     │   ├── SessionState ── SessionExpired  SessionFailed
-    │   └── ReseedRequired
+    │   └── ReseedRequired  CopiedDevice  ServerRestored
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
     │   └── DatabaseLocked  SchemaChanging  SidecarDamaged
@@ -147,6 +147,18 @@ class ReseedRequired(RequestError):
     """The device lacks sessions that the server has forgotten; only a full copy is of use."""
 
     code, status = "reseed_required", 410
+
+
+class CopiedDevice(RequestError):
+    """Another copy of this database has pushed as the same device; this one has to pull first."""
+
+    code, status = "copied_device", 409
+
+
+class ServerRestored(RequestError):
+    """The device is ahead of the server, whose database came back from an older backup."""
+
+    code, status = "server_restored", 409
 
 
 class TryLater(SyncError):

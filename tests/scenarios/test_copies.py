@@ -6,10 +6,25 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from support import Device, World
+from support import Device, World, everyone_syncs
+
+from syncsession_client import engine
+from syncsession_client.protocol.errors import ServerRestored
+from syncsession_client.status import read_status
 
 ITEM = "CREATE TABLE item (id TEXT PRIMARY KEY, v)"
 INVOICE = "CREATE TABLE invoice (id INTEGER PRIMARY KEY, v)"
+
+
+class Died(BaseException):
+    """The process is gone: nothing after this runs."""
+
+
+def dies(monkeypatch, module, name: str) -> None:
+    def died(*_, **__):
+        raise Died
+
+    monkeypatch.setattr(module, name, died)
 
 
 def copy(device: Device, name: str, *, with_sidecar: bool = False) -> Device:
@@ -71,7 +86,7 @@ def test_rows_that_are_made_after_the_copy_are_two_rows(world: World):
     for device in (a, b):
         let_the_clock_tick(device)
         device.execute("INSERT INTO invoice VALUES (2, 'after')")
-        device.push()
+        read_status(device.path)
     ids = "SELECT row_id FROM _sync_invoice_rows ORDER BY key_1"
     (before, mine), (same, other) = a.rows(ids), b.rows(ids)
     assert before == same
@@ -88,3 +103,232 @@ def test_a_row_that_was_deleted_and_made_again_since_the_copy_is_another_row(wor
     b.push()
     ids = "SELECT row_id FROM _sync_invoice_rows"
     assert a.rows(ids) != b.rows(ids)
+
+
+# Converging
+
+
+def converge(*devices: Device) -> list[tuple]:
+    """What all have at rest; they have to agree, each as a device of its own."""
+    everyone_syncs(*devices)
+    everyone_syncs(*devices)
+    assert all(d.dirty("item") == [] for d in devices)
+    found = [d.rows("SELECT * FROM item ORDER BY id") for d in devices]
+    assert all(rows == found[0] for rows in found)
+    ids = {d.value("SELECT device_id FROM _syncsession_state") for d in devices}
+    assert len(ids) == len(devices)
+    return found[0]
+
+
+def lost(device: Device) -> list[tuple]:
+    return device.rows("SELECT json_extract(\"row\", '$.id', '$.v') FROM _syncsession_conflicts")
+
+
+def put(device: Device, row: str, value: object) -> None:
+    let_the_clock_tick(device)
+    sql = "INSERT INTO item VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET v = excluded.v"
+    device.put(sql, [(row, value)])
+
+
+@pytest.fixture
+def synced(world: World) -> Device:
+    a = world.device("a.db", ITEM)
+    a.execute("INSERT INTO item VALUES ('x', 0), ('y', 0), ('z', 0)")
+    a.sync()
+    return a
+
+
+FOLDED = pytest.mark.parametrize("folded", [False, True], ids=["in the log", "folded"])
+
+
+def fold(device: Device, folded: bool) -> None:
+    if folded:
+        read_status(device.path)
+
+
+def test_copies_of_which_both_are_edited_converge(synced):
+    a, b = synced, copy(synced, "b.db")
+    put(a, "x", "of a")
+    put(b, "y", "of b")
+    put(b, "new", "of b")
+    assert converge(a, b) == [("new", "of b"), ("x", "of a"), ("y", "of b"), ("z", 0)]
+    assert lost(a) == lost(b) == []
+
+
+@FOLDED
+def test_an_edit_that_both_copies_have_still_to_push_is_one_edit(synced, folded):
+    a = synced
+    put(a, "x", "before")
+    a.execute("DELETE FROM item WHERE id = 'z'")
+    fold(a, folded)
+    b = copy(a, "b.db")
+    assert converge(a, b) == [("x", "before"), ("y", 0)]
+    assert lost(a) == lost(b) == []
+
+
+@FOLDED
+def test_an_old_edit_of_a_backup_does_not_take_back_what_came_after_it(synced, folded):
+    a = synced
+    put(a, "x", "old")
+    put(a, "y", "kept")
+    fold(a, folded)
+    backup = copy(a, "backup.db")
+    put(a, "x", "newer")
+    a.sync()
+    done = backup.sync()
+    assert backup.rows("SELECT v FROM item WHERE id < 'z' ORDER BY id") == [("newer",), ("kept",)]
+    assert lost(backup) == [('["x","old"]',)]
+    assert done.pushed.rows == 0
+    assert any("_syncsession_conflicts" in text for text in done.warnings)
+    assert read_status(backup.path)["conflicts"] == 1
+    assert converge(a, backup) == [("x", "newer"), ("y", "kept"), ("z", 0)]
+
+
+@FOLDED
+def test_an_old_edit_of_a_backup_gives_way_to_what_another_device_made_of_it(synced, folded):
+    a = synced
+    c = a.clone("c.db")
+    put(a, "x", "old")
+    fold(a, folded)
+    backup = copy(a, "backup.db")
+    a.sync()
+    c.sync()
+    put(c, "x", "of c")
+    c.sync()
+    assert converge(backup, c) == [("x", "of c"), ("y", 0), ("z", 0)]
+    assert lost(backup) == [('["x","old"]',)]
+
+
+def test_what_is_edited_after_the_restore_is_pushed(synced):
+    a = synced
+    put(a, "x", "old")
+    backup = copy(a, "backup.db")
+    put(a, "x", "newer")
+    a.sync()
+    put(backup, "x", "newest")
+    backup.execute("DELETE FROM item WHERE id = 'z'")
+    assert converge(a, backup) == [("x", "newest"), ("y", 0)]
+    assert lost(backup) == []
+
+
+def test_a_row_that_the_other_copy_deleted_goes_and_what_it_was_is_kept(synced):
+    a = synced
+    put(a, "x", "old")
+    b = copy(a, "b.db")
+    let_the_clock_tick(a)
+    a.execute("DELETE FROM item WHERE id = 'x'")
+    assert converge(a, b) == [("y", 0), ("z", 0)]
+    assert lost(b) == [('["x","old"]',)]
+
+
+def test_a_backup_that_is_restored_twice_converges_each_time(synced):
+    a = synced
+    put(a, "x", "old")
+    backup = copy(a, "backup.db")
+    a.sync()
+    ids = set()
+    for round_ in range(2):
+        again = copy(backup, "again.db")
+        put(again, f"n{round_}", "new")
+        again.sync()
+        ids.add(again.value("SELECT device_id FROM _syncsession_state"))
+    everyone_syncs(a, again)
+    assert len(ids) == 2
+    expected = [("n0", "new"), ("n1", "new"), ("x", "old"), ("y", 0), ("z", 0)]
+    assert a.rows("SELECT * FROM item ORDER BY id") == expected
+    assert again.rows("SELECT * FROM item ORDER BY id") == expected
+
+
+def test_a_copy_of_a_copy_converges(synced):
+    a = synced
+    put(a, "x", "a")
+    b = copy(a, "b.db")
+    put(b, "y", "b")
+    c = copy(b, "c.db")
+    put(c, "z", "c")
+    assert converge(a, b, c) == [("x", "a"), ("y", "b"), ("z", "c")]
+
+
+def test_a_copy_that_only_pulls_is_told_apart_before_it_pushes(synced):
+    a = synced
+    put(a, "x", "old")
+    b = copy(a, "b.db")
+    put(a, "x", "newer")
+    a.sync()
+    b.pull()
+    assert b.rows("SELECT v FROM item WHERE id = 'x'") == [("newer",)]
+    assert read_status(b.path)["copied_from"] == read_status(a.path)["device_id"]
+    assert converge(a, b) == [("x", "newer"), ("y", 0), ("z", 0)]
+
+
+def test_a_copy_that_only_pushes_pulls_first(synced):
+    a = synced
+    put(a, "x", "old")
+    b = copy(a, "b.db")
+    put(a, "x", "newer")
+    a.sync()
+    put(b, "y", "of b")
+    done = b.push()
+    assert (done.pulled.rows, done.pushed.rows) == (1, 1)
+    assert converge(a, b) == [("x", "newer"), ("y", "of b"), ("z", 0)]
+
+
+def test_rows_with_local_keys_that_both_copies_made_and_changed_stay_apart(world: World):
+    a = world.device("a.db", INVOICE)
+    a.sync()
+    a.execute("INSERT INTO invoice VALUES (1, 'before')")
+    b = copy(a, "b.db")
+    for device, name in ((a, "of a"), (b, "of b")):
+        let_the_clock_tick(device)
+        device.execute(f"INSERT INTO invoice VALUES (2, '{name}')")
+    everyone_syncs(a, b)
+    expected = [("before",), ("of a",), ("of b",)]
+    assert a.rows("SELECT v FROM invoice ORDER BY v") == expected
+    assert b.rows("SELECT v FROM invoice ORDER BY v") == expected
+
+
+def test_a_copy_with_a_sealed_session_sends_the_same_session(synced, monkeypatch):
+    a = synced
+    put(a, "x", "sealed")
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        dies(patch, engine.Transport, "commit_push")
+        a.sync()
+    b = copy(a, "b.db", with_sidecar=True)
+    put(a, "x", "of a")
+    put(b, "y", "of b")
+    assert a.sync().pushed.session is not None
+    assert b.sync().pushed.rows == 2
+    assert converge(a, b) == [("x", "of a"), ("y", "of b"), ("z", 0)]
+    assert lost(a) == lost(b) == []
+
+
+def test_a_restored_file_does_not_take_a_newer_sidecar_for_its_own(synced, monkeypatch):
+    a = synced
+    backup = a.path.read_bytes()
+    put(a, "x", "sealed")
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        dies(patch, engine.Transport, "commit_push")
+        a.sync()
+    a.path.write_bytes(backup)
+    for number in range(3):
+        put(a, "y", number)
+        read_status(a.path)
+    c = a.clone("c.db")
+    assert converge(a, c) == [("x", 0), ("y", 2), ("z", 0)]
+
+
+# A server that is behind
+
+
+def test_a_server_that_came_back_from_a_backup_is_noticed(world: World):
+    a = world.device("a.db", ITEM)
+    put(a, "x", 0)
+    a.sync()
+    a.execute("UPDATE _syncsession_processed SET last_number = 5")
+    put(a, "x", 1)
+    for act in (a.sync, a.push, a.pull):
+        with pytest.raises(ServerRestored, match=r"processed session 5.*come to 1.*new tenant"):
+            act()
+    assert a.dirty("item") == [("x",)]
+    a.execute("UPDATE _syncsession_processed SET last_number = 1")
+    assert a.sync().pushed.rows == 1
