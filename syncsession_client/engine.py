@@ -234,7 +234,7 @@ class SyncEngine:
                 "be synced until the rows have a key"
             )
         tables = self._store.tables()
-        outgoing = push.seal(self._store, self._outbox, tables, folded, batch_rows=self._batch_rows)
+        outgoing = push.seal(self._store, self._outbox, tables, batch_rows=self._batch_rows)
         return self._send(outgoing) if outgoing else Pushed()
 
     def _resume_push(self) -> Pushed:

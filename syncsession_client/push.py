@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from .flight import in_flight
-from .fold import Folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Progress, Report
@@ -39,18 +38,19 @@ def seal(
     store: DeviceStore,
     outbox: Outbox,
     tables: Sequence[SyncTable],
-    folded: Folded,
     *,
     batch_rows: int,
 ) -> Outgoing | None:
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
     A row whose values are those that the server has is not sent; it is settled with the others.
+    The generation is that of the rows as they are read: others may fold at any time.
     """
-    outgoing = Outgoing(str(uuid.uuid4()), store.state().device_id, folded.generation)
     number = 0
     with outbox.transaction(), store.read():
         store.check_schema()
+        state = store.state()
+        outgoing = Outgoing(str(uuid.uuid4()), state.device_id, state.generation)
         outbox.begin_outgoing(outgoing)
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):

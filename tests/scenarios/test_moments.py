@@ -12,6 +12,7 @@ from support import Device, Server, World, everyone_syncs, serving
 
 from syncsession_client import apply, pull, push
 from syncsession_client.engine import SyncEngine
+from syncsession_client.status import read_status
 from syncsession_client.transport import Transport
 from syncsession_server.settings import Settings
 
@@ -108,8 +109,13 @@ def devices(holding_server: Server, tmp_path: Path) -> tuple[Device, Device]:
     return a, b
 
 
-def edit_at(monkeypatch, moment: str, device: Device) -> list[set[tuple]]:
-    """A program of its own edits, the first time that the moment comes; the rows after that."""
+def edit_at(
+    monkeypatch, moment: str, device: Device, *, is_folded: bool = False
+) -> list[set[tuple]]:
+    """A program of its own edits, the first time that the moment comes; the rows after that.
+
+    Somebody may ask for the status too, and so fold the log in the middle of the sync.
+    """
     owner, name, is_after = MOMENTS[moment]
     work: Callable[..., Any] = getattr(owner, name)
     lock, after = threading.Lock(), []
@@ -119,6 +125,8 @@ def edit_at(monkeypatch, moment: str, device: Device) -> list[set[tuple]]:
             if not after:
                 subprocess.run([sys.executable, "-c", PROGRAM, device.path, *EDITS], check=True)
                 after.append(contents(device))
+                if is_folded:
+                    read_status(device.path)
 
     def hooked(*args: Any, **options: Any) -> Any:
         if not is_after:
@@ -146,11 +154,14 @@ def check(device: Device, edited: set[tuple]) -> None:
     assert ids >= {131, 132, 133}
 
 
+@pytest.mark.parametrize("is_folded", [False, True], ids=["in the log", "folded"])
 @pytest.mark.parametrize("moment", MOMENTS)
-def test_edits_at_any_moment_are_pushed_once_and_not_overwritten(devices, monkeypatch, moment):
+def test_edits_at_any_moment_are_pushed_once_and_not_overwritten(
+    devices, monkeypatch, moment, is_folded
+):
     a, b = devices
     with monkeypatch.context() as patch:
-        made = edit_at(patch, moment, a)
+        made = edit_at(patch, moment, a, is_folded=is_folded)
         first = a.sync()
     edited = {(i, v) for i, v in made[0] if v == "edit" or str(i).startswith("moved ")}
     assert len(edited) == 2 + 2 + 6 + 3 + 6
