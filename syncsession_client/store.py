@@ -17,6 +17,7 @@ from .identity import Registration, SyncTable, arrange
 from .protocol.batches import Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
+    DiskFull,
     NoSuchFile,
     NotADatabase,
     NotInitialized,
@@ -376,7 +377,11 @@ class DeviceStore:
             raise NotWritable(f"{self.path} cannot be {self._act}: {error}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise DatabaseLocked(f"another program writes to {self.path}; try again") from error
-        except (apsw.FullError, apsw.IOError) as error:
+        except apsw.FullError as error:
+            raise DiskFull(
+                f"there is no room for {self.path}: make some, then try again"
+            ) from error
+        except apsw.IOError as error:
             raise NotWritable(f"{self.path} cannot be written now: {error}") from error
         except apsw.AuthError as error:
             raise Unappliable(f"{self.path}: not only a definition: {error}") from error

@@ -10,7 +10,7 @@
     │   └── ReseedRequired  CopiedDevice  ServerRestored
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
-    │   └── DatabaseLocked  SchemaChanging  SidecarDamaged
+    │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -195,6 +195,12 @@ class DatabaseLocked(TryLater):
     """Another program holds the database file's write lock."""
 
     code = "database_locked"
+
+
+class DiskFull(TryLater):
+    """There is no room for the database, or for what stands beside it."""
+
+    code = "disk_full"
 
 
 class SchemaChanging(TryLater):
