@@ -13,7 +13,7 @@ from syncsession_client.protocol.errors import ServerRestored
 from syncsession_client.status import read_status
 
 ITEM = "CREATE TABLE item (id TEXT PRIMARY KEY, v)"
-INVOICE = "CREATE TABLE invoice (id INTEGER PRIMARY KEY, v)"
+SLIP = "CREATE TABLE slip (id INTEGER PRIMARY KEY, v)"
 
 
 class Died(BaseException):
@@ -50,24 +50,24 @@ def let_the_clock_tick(device: Device) -> None:
 
 HISTORIES = {
     "inserted": [],
-    "changed since": ["UPDATE invoice SET v = 'later' WHERE id = 1"],
-    "replaced since": ["REPLACE INTO invoice VALUES (1, 'later')"],
+    "changed since": ["UPDATE slip SET v = 'later' WHERE id = 1"],
+    "replaced since": ["REPLACE INTO slip VALUES (1, 'later')"],
     "replaced with all triggers since": [
         "PRAGMA recursive_triggers = ON",
-        "REPLACE INTO invoice VALUES (1, 'later')",
+        "REPLACE INTO slip VALUES (1, 'later')",
     ],
-    "renumbered since": ["UPDATE invoice SET id = 7 WHERE id = 1"],
+    "renumbered since": ["UPDATE slip SET id = 7 WHERE id = 1"],
     "another renumbered since": [
-        "INSERT INTO invoice VALUES (8, 'other')",
-        "UPDATE invoice SET id = 9 WHERE id = 8",
+        "INSERT INTO slip VALUES (8, 'other')",
+        "UPDATE slip SET id = 9 WHERE id = 8",
     ],
 }
 
 
 @pytest.mark.parametrize("history", HISTORIES)
 def test_a_row_that_was_made_before_the_copy_is_the_same_row_in_both(world: World, history):
-    a = world.device("a.db", INVOICE)
-    a.execute("INSERT INTO invoice VALUES (1, 'first')", "UPDATE invoice SET v = 'of a'")
+    a = world.device("a.db", SLIP)
+    a.execute("INSERT INTO slip VALUES (1, 'first')", "UPDATE slip SET v = 'of a'")
     b = copy(a, "b.db")
     let_the_clock_tick(a)
     with closing(sqlite3.connect(a.path, isolation_level=None)) as db:
@@ -75,33 +75,33 @@ def test_a_row_that_was_made_before_the_copy_is_the_same_row_in_both(world: Worl
             db.execute(sql)
     a.push()
     b.push()
-    ours = set(a.rows("SELECT row_id FROM _sync_invoice_rows"))
-    assert set(b.rows("SELECT row_id FROM _sync_invoice_rows")) <= ours
+    ours = set(a.rows("SELECT row_id FROM _sync_slip_rows"))
+    assert set(b.rows("SELECT row_id FROM _sync_slip_rows")) <= ours
 
 
 def test_rows_that_are_made_after_the_copy_are_two_rows(world: World):
-    a = world.device("a.db", INVOICE)
-    a.execute("INSERT INTO invoice VALUES (1, 'before')")
+    a = world.device("a.db", SLIP)
+    a.execute("INSERT INTO slip VALUES (1, 'before')")
     b = copy(a, "b.db")
     for device in (a, b):
         let_the_clock_tick(device)
-        device.execute("INSERT INTO invoice VALUES (2, 'after')")
+        device.execute("INSERT INTO slip VALUES (2, 'after')")
         read_status(device.path)
-    ids = "SELECT row_id FROM _sync_invoice_rows ORDER BY key_1"
+    ids = "SELECT row_id FROM _sync_slip_rows ORDER BY key_1"
     (before, mine), (same, other) = a.rows(ids), b.rows(ids)
     assert before == same
     assert mine != other
 
 
 def test_a_row_that_was_deleted_and_made_again_since_the_copy_is_another_row(world: World):
-    a = world.device("a.db", INVOICE)
-    a.execute("INSERT INTO invoice VALUES (1, 'before')")
+    a = world.device("a.db", SLIP)
+    a.execute("INSERT INTO slip VALUES (1, 'before')")
     b = copy(a, "b.db")
-    a.execute("DELETE FROM invoice")
-    a.execute("INSERT INTO invoice VALUES (1, 'after')")
+    a.execute("DELETE FROM slip")
+    a.execute("INSERT INTO slip VALUES (1, 'after')")
     a.push()
     b.push()
-    ids = "SELECT row_id FROM _sync_invoice_rows"
+    ids = "SELECT row_id FROM _sync_slip_rows"
     assert a.rows(ids) != b.rows(ids)
 
 
@@ -221,6 +221,23 @@ def test_a_row_that_the_other_copy_deleted_goes_and_what_it_was_is_kept(synced):
     assert lost(b) == [('["x","old"]',)]
 
 
+def test_an_edit_of_a_row_that_comes_as_it_was_is_pushed_whatever_the_clocks_say(synced):
+    a = synced
+    c = a.clone("c.db")
+    c.execute("UPDATE item SET v = 'c' WHERE id = 'x'")
+    c.execute("UPDATE _sync_item_log SET at = at + 1000")
+    c.sync()
+    a.sync()
+    b = copy(a, "b.db")
+    put(a, "y", "of a")
+    a.sync()
+    put(b, "x", "of b")
+    b.execute("ALTER TABLE item ADD COLUMN w")  # so that every row comes anew
+    b.sync()
+    assert b.rows("SELECT id, v FROM item WHERE id < 'z'") == [("x", "of b"), ("y", "of a")]
+    assert lost(b) == []
+
+
 def test_a_backup_that_is_restored_twice_converges_each_time(synced):
     a = synced
     put(a, "x", "old")
@@ -274,17 +291,17 @@ def test_a_copy_that_only_pushes_pulls_first(synced):
 
 
 def test_rows_with_local_keys_that_both_copies_made_and_changed_stay_apart(world: World):
-    a = world.device("a.db", INVOICE)
+    a = world.device("a.db", SLIP)
     a.sync()
-    a.execute("INSERT INTO invoice VALUES (1, 'before')")
+    a.execute("INSERT INTO slip VALUES (1, 'before')")
     b = copy(a, "b.db")
     for device, name in ((a, "of a"), (b, "of b")):
         let_the_clock_tick(device)
-        device.execute(f"INSERT INTO invoice VALUES (2, '{name}')")
+        device.execute(f"INSERT INTO slip VALUES (2, '{name}')")
     everyone_syncs(a, b)
     expected = [("before",), ("of a",), ("of b",)]
-    assert a.rows("SELECT v FROM invoice ORDER BY v") == expected
-    assert b.rows("SELECT v FROM invoice ORDER BY v") == expected
+    assert a.rows("SELECT v FROM slip ORDER BY v") == expected
+    assert b.rows("SELECT v FROM slip ORDER BY v") == expected
 
 
 def test_a_copy_with_a_sealed_session_sends_the_same_session(synced, monkeypatch):
