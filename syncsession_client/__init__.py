@@ -3,19 +3,33 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .coordinator import SyncCoordinator
     from .engine import Synced, SyncEngine
     from .progress import Cancellation, Cancelled, Progress
-    from .protocol.errors import SyncError
+    from .protocol.errors import NetworkUnavailable, SyncError, TryLater
 
-__all__ = ["Cancellation", "Cancelled", "Progress", "SyncEngine", "SyncError", "Synced"]
+__all__ = [
+    "Cancellation",
+    "Cancelled",
+    "NetworkUnavailable",
+    "Progress",
+    "SyncCoordinator",
+    "SyncEngine",
+    "SyncError",
+    "Synced",
+    "TryLater",
+]
 
 _HOMES = {
+    "SyncCoordinator": "coordinator",
     "SyncEngine": "engine",
     "Synced": "engine",
     "Cancellation": "progress",
     "Cancelled": "progress",
     "Progress": "progress",
+    "NetworkUnavailable": "protocol.errors",
     "SyncError": "protocol.errors",
+    "TryLater": "protocol.errors",
 }
 
 

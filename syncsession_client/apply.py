@@ -5,12 +5,15 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
+import msgspec
+
 from . import copies, triggers
 from .fold import fold
 from .identity import SyncTable
-from .progress import Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.bodies import UNPACKED_LIMIT, Payload
+from .protocol.errors import BadRequest, BatchDamaged
 from .protocol.session_set import SessionSet
 from .protocol.tables import folded
 from .pull import PullAnswer, PulledBatch
@@ -83,6 +86,7 @@ def apply(
     report: Report,
     is_copy: bool = False,
     is_another: bool = False,
+    cancellation: Cancellation = NEVER,
 ) -> Pulled:
     """Apply every downloaded row that is not dirty here, and note the sessions as processed.
 
@@ -97,6 +101,7 @@ def apply(
     try:
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
+        cancellation.check()
         with store.write():
             store.check_schema()
             generation = fold(store, tables).generation
@@ -133,7 +138,7 @@ def _stage(
         table = by_name.get(folded(listed.table))
         if table is None:
             continue
-        batch = batches.decode(bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT))
+        batch = _unpack(listed, payload)
         shape = (table.name, batch.columns)
         if shape not in staged:
             staged[shape] = _create(store, table, batch.columns, len(staged))
@@ -141,6 +146,21 @@ def _stage(
             store.run_many(staged[shape].stage, _staged_rows(staged[shape], batch))
         progress = replace(progress, table=table.name, done_rows=progress.done_rows + listed.rows)
         report(progress)
+
+
+def _unpack(listed: PulledBatch, payload: Payload) -> batches.Batch:
+    """A downloaded batch.
+
+    Raises:
+        BatchDamaged: it is none. HTTP does not always tell when a body was cut.
+    """
+    try:
+        packed = bodies.decompress(payload.data, payload.encoding, UNPACKED_LIMIT)
+        return batches.decode(packed)
+    except (BadRequest, msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise BatchDamaged(
+            f"batch {listed.number} of the pull came damaged ({error}); sync again"
+        ) from error
 
 
 def _create(

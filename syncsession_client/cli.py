@@ -3,9 +3,11 @@
 import json
 import os
 import shutil
+import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,7 +28,7 @@ from .engine import (
     clone_database,
 )
 from .identity import Choices
-from .progress import Progress, Report, silent
+from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.commands import Cli, Judge
 from .protocol.errors import InvalidSetting
 from .protocol.tables import KeyKind
@@ -332,6 +334,73 @@ def uninstall(database: Path, dry_run: bool, as_json: bool) -> None:
     _print({"database": str(database), "tables": tables, "dry_run": dry_run}, as_json, text)
 
 
+@main.command()
+@_DATABASE
+@_SERVER
+@_TOKEN_FILE
+@click.option(
+    "--interval",
+    type=click.FloatRange(1, 86_400),
+    metavar="SECONDS",
+    default=30.0,
+    envvar="SYNCSESSION_INTERVAL",
+    show_default=True,
+    show_envvar=True,
+    help="How often to look for what other devices committed.",
+)
+@click.option(
+    "--delay",
+    type=click.FloatRange(0, 3600),
+    metavar="SECONDS",
+    default=0.5,
+    envvar="SYNCSESSION_DELAY",
+    show_default=True,
+    show_envvar=True,
+    help="How long to wait after a program has written; 20 times that where it does not pause.",
+)
+@_BATCH_ROWS
+@_PUSH_STATUS_TIMEOUT
+@click.option("--json", "as_json", is_flag=True, help="Print each event as one JSON object.")
+def watch(
+    database: Path,
+    token_file: Path | None,
+    interval: float,
+    delay: float,
+    as_json: bool,
+    **rest: Any,
+) -> None:
+    """Keep DATABASE in step: sync when a program has written to it, and every so often.
+
+    It runs in the foreground until SIGTERM or SIGINT, which end it within one batch, with exit code
+    0; a second one ends it at once, and the next sync goes on from there. While there is no network
+    it tries again after growing pauses, of a minute at most. What passes by itself, or may be
+    mended by a change of rows, is told, and it goes on; what needs somebody ends it.
+
+    \b
+    Example:
+        syncsession-client watch notes.db
+    """
+    from . import watch as watching  # what it needs is loaded for it alone
+
+    def tell(event: watching.Event) -> None:
+        if as_json:
+            click.echo(json.dumps(event.as_json()))
+        else:
+            for line in event.lines():
+                click.echo(f"{database}: {line}", err=event.is_trouble)
+
+    with _stopping() as cancellation, suppress(Cancelled):
+        watching.Watch(
+            database,
+            token=_token(token_file),
+            interval=interval,
+            delay=delay,
+            tell=tell,
+            cancellation=cancellation,
+            **rest,
+        ).run()
+
+
 def _sync(
     act: Callable[[SyncEngine], Synced],
     *,
@@ -371,6 +440,24 @@ def _synced(database: Path, synced: Synced) -> dict[str, Any]:
         "kept_rows": synced.pulled.kept_rows,
         "warnings": list(synced.warnings),
     }
+
+
+@contextmanager
+def _stopping() -> Iterator[Cancellation]:
+    """A token that the first SIGTERM or SIGINT sets; a second one ends the process at once."""
+    cancellation = Cancellation()
+
+    def stop(number: int, _: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        # In a thread: this one may be inside the token at this moment, and hold its lock.
+        threading.Thread(target=cancellation.cancel).start()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield cancellation
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

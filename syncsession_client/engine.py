@@ -12,11 +12,14 @@ import msgspec
 
 from . import clone, copies, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
+from .fold import fold
+from .lock import SyncLock
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.errors import (
     AlreadyExists,
     BadRequest,
+    BatchDamaged,
     CopiedDevice,
     ForbiddenModifier,
     NotWritable,
@@ -64,11 +67,14 @@ PUSH_STATUS_TIMEOUT = 300.0
 
 @dataclass(frozen=True)
 class Synced:
-    """What a sync did. `warnings` are sentences for a person."""
+    """What a sync did. `warnings` are sentences for a person; `is_offline` where a coordinator did
+    not sync, since there was no network.
+    """
 
     pushed: Pushed = field(default_factory=Pushed)
     pulled: Pulled = field(default_factory=Pulled)
     warnings: tuple[str, ...] = ()
+    is_offline: bool = False
 
 
 class SyncEngine:
@@ -82,7 +88,7 @@ class SyncEngine:
 
     `batch_rows` is 1 to 10,000. `push_status_timeout` is how many seconds a push waits for the
     outcome of its session once the server has all of it; then StillCommitting is raised, and the
-    next sync waits again.
+    next sync waits again. `is_locked`: the caller holds the SyncLock of the database.
 
     Raises, from every method:
         TryLater: the server or the file cannot be had now; the same call may succeed later.
@@ -101,12 +107,14 @@ class SyncEngine:
         report: Report = silent,
         cancellation: Cancellation | None = None,
         is_disposable: bool = False,
+        is_locked: bool = False,
     ) -> None:
         if not 1 <= batch_rows <= MOST_BATCH_ROWS:
             raise ValueError(f"batch_rows is {batch_rows}: use 1 to {MOST_BATCH_ROWS}")
         if not push_status_timeout > 0:
             raise ValueError(f"push_status_timeout is {push_status_timeout}: use more than 0")
         self._is_disposable = is_disposable
+        self._is_locked = is_locked
         self._database = database
         self._token = token
         self._server = server
@@ -124,6 +132,8 @@ class SyncEngine:
                 DeviceStore(self._database, is_disposable=self._is_disposable)
             )
             state = self._store.state()
+            if not self._is_locked:
+                stack.enter_context(SyncLock(self._database, "sync"))
             self._outbox = stack.enter_context(Outbox(self._database))
             server = self._server or state.server_url
             self._transport = stack.enter_context(Transport(server, self._token, state.device_id))
@@ -161,6 +171,12 @@ class SyncEngine:
             kept = self._finish_pull()
             return self._done(earlier, _pulled(kept, self._pull()))
 
+    def fold(self) -> None:
+        """Empty the log into the shadow rows, as a sync does first; this takes no server."""
+        with self._store.write():
+            self._follow_schema()
+            fold(self._store, self._store.tables())
+
     @contextmanager
     def _reporting(self) -> Iterator[None]:
         """Report a cancellation, and name the database and tenant that the server refuses."""
@@ -190,13 +206,13 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
+        self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
-            self._warnings += reconcile.refresh(
-                self._store, allow_mass_delete=self._allow_mass_delete
-            )
+            self._follow_schema()
             self._warnings += schema_changes.warnings(self._store)
         self._register()
+        self._cancellation.check()
         pushed = self._resume_push()
         lost = self._store.state().sealed_session_id
         if lost is not None:
@@ -222,6 +238,10 @@ class SyncEngine:
             self._outbox.drop_incoming()
             return self._pull(), self._push()
 
+    def _follow_schema(self) -> None:
+        """Let what sync keeps follow the tables of the application."""
+        self._warnings += reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
+
     def _push(self) -> Pushed:
         with self._store.write():
             self._store.check_schema()
@@ -234,7 +254,13 @@ class SyncEngine:
                 "be synced until the rows have a key"
             )
         tables = self._store.tables()
-        outgoing = push.seal(self._store, self._outbox, tables, batch_rows=self._batch_rows)
+        outgoing = push.seal(
+            self._store,
+            self._outbox,
+            tables,
+            batch_rows=self._batch_rows,
+            cancellation=self._cancellation,
+        )
         return self._send(outgoing) if outgoing else Pushed()
 
     def _resume_push(self) -> Pushed:
@@ -285,6 +311,7 @@ class SyncEngine:
         begun = pull.under_way(self._outbox, self._store.state().device_id, self._request())
         if begun is None:
             return Pulled()
+        self._report(Progress("pull_begin", total_rows=begun.answer.rows))
         try:
             return self._finish(begun)
         except UnknownPull:
@@ -298,6 +325,7 @@ class SyncEngine:
     def _pull(self) -> Pulled:
         if not self._store.tables():
             return Pulled()
+        self._cancellation.check()
         begun = pull.begin(
             self._outbox,
             self._transport,
@@ -309,7 +337,10 @@ class SyncEngine:
         processed = self._store.processed()
         known = [processed.get(t.wire_name, SessionSet()) for t in self._store.tables()]
         is_new = any(begun.answer.settled - sessions for sessions in known)
-        return self._finish(begun) if is_new or self._store.tables_anew() else Pulled()
+        if is_new or self._store.tables_anew():
+            return self._finish(begun)
+        self._report(Progress("pull_complete"))
+        return Pulled()
 
     def _finish(self, begun: Download) -> Pulled:
         downloaded = pull.download(
@@ -327,8 +358,9 @@ class SyncEngine:
                     report=self._report,
                     is_copy=is_copy,
                     is_another=is_another,
+                    cancellation=self._cancellation,
                 )
-        except Unappliable:
+        except (Unappliable, BatchDamaged):
             self._outbox.drop_incoming()  # the next pull may bring what stood in its way
             raise
         if begun.answer.is_held:
@@ -413,7 +445,8 @@ def clone_database(path: Path, *, server: str, token: str, report: Report = sile
             with SyncEngine(fresh, token=token, report=report, is_disposable=True) as engine:
                 synced = engine.pull()
         except SyncError as error:
-            raise type(error)(str(error).replace(str(fresh), str(path))) from error
+            error.args = (str(error).replace(str(fresh), str(path)),)
+            raise
         clone.publish(fresh, path)
     return synced
 

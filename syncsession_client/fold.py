@@ -24,27 +24,58 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
 
     Folding a table may log rows of others: those whose integer has come to stand for another row.
     """
-    state = store.state()
-    generation, nulls = state.generation, 0
+    generation = store.state().generation
+    nulls = 0
     while pending := [t for t in tables if store.first(FOLD.is_pending(t=t))]:
         generation += 1
         store.run(STATE.set_generation, {"generation": generation})
         for table in pending:
             nulls += store.count(FOLD.null_keys(t=table))
-            made = {
-                "device_id": state.device_id,
-                "table_name": table.name,
-                "generation": generation,
-            }
-            _fold_table(store, table, tables, made)
+            _fold_table(store, table, tables, _made_of(store, table, generation))
     return Folded(generation, nulls)
+
+
+def fold_unlogged(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], most: int, *, is_begun: bool
+) -> int:
+    """Fold rows that were there before capture, as if they had just been inserted; how many.
+
+    They are the next `most` by key, and where fewer are found, the last. All logs are empty.
+    """
+    store.run(FOLD.drop_collected())
+    store.run(FOLD.collect_unlogged(t=table, is_begun=is_begun), {"rows": most})
+    found = store.count(FOLD.count_collected())
+    store.run(FOLD.drop_reached())
+    if found == most:
+        store.run(FOLD.keep_reached(t=table))
+    if found:
+        generation = store.state().generation + 1
+        store.run(STATE.set_generation, {"generation": generation})
+        _fold_collected(store, table, tables, _made_of(store, table, generation))
+    return found
+
+
+def last_entries(store: DeviceStore) -> tuple[int, ...]:
+    """The number of the last entry in every table's log; 0 where it is empty."""
+    return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
+
+
+def _made_of(store: DeviceStore, table: SyncTable, generation: int) -> dict[str, Any]:
+    """What the id of a new row is made of, beside the entry that made it."""
+    device_id = store.state().device_id
+    return {"device_id": device_id, "table_name": table.name, "generation": generation}
 
 
 def _fold_table(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], made: dict[str, Any]
 ) -> None:
-    """`made`: what the id of a row is made of, beside the entry that made it."""
     _collect(store, table)
+    _fold_collected(store, table, tables, made)
+
+
+def _fold_collected(
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], made: dict[str, Any]
+) -> None:
     for column, rows in table.parents.items():
         store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows), made)
     number = {"generation": made["generation"]}
@@ -126,6 +157,7 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -
     put_one, generation = FOLD.put_one(t=table), made["generation"]
     last = _Entry(0, None, "", "", "", None, b"")
     deleted: dict[object, _Entry] = {}
+    awaited: dict[bytes, object] = {}
     new_ids: list[bytes] = []
     for found in store.rows(FOLD.entries(t=table), made):
         entry = _Entry(*found)
@@ -135,9 +167,11 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -
             _put(store, put_one, replace(entry, row_id=live), generation, is_deleted=1)
         if entry.op == "I" and (gone := deleted.get(entry.key)) and gone.is_replaced_by(entry):
             live = gone.row_id
-        row_id = _row_of(store, table, entry, last, live)
-        if row_id == entry.new_id:
-            new_ids.append(row_id)
+        row_id, was_awaited = _row_of(store, table, entry, last, live)
+        if was_awaited and row_id is not None:
+            awaited[row_id] = entry.key
+        elif row_id == entry.new_id:
+            new_ids.append(entry.new_id)
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
             is_deleted = int(entry.op in "DM")
@@ -146,18 +180,22 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -
         if entry.op == "D":
             deleted[entry.key] = last
     store.run_many(FOLD.forget_unknown(t=table), ({"row_id": new_id} for new_id in new_ids))
+    for row_id, key in awaited.items():
+        store.run(FOLD.await_again(t=table), {"row_id": row_id, "key": key})
 
 
 def _row_of(
     store: DeviceStore, table: SyncTable, entry: _Entry, last: _Entry, live: bytes | None
-) -> bytes | None:
-    """The row that an entry is of: for a key that nobody holds, a new one; none if it went."""
+) -> tuple[bytes | None, bool]:
+    """The row that an entry is of, and whether others waited for it: for a key that nobody holds, a
+    new one; none if it went.
+    """
     if last.row_id is not None and last.is_moved_to(entry):
-        return last.row_id
+        return last.row_id, False
     if live is not None or entry.op in "DM":
-        return live
+        return live, False
     waiting = _first(store, FOLD.find_placeholder(t=table), entry.key)
-    return waiting or entry.new_id
+    return waiting or entry.new_id, waiting is not None
 
 
 def _first(store: DeviceStore, sql: str, key: object) -> bytes | None:

@@ -41,7 +41,7 @@ class Cancelled(Exception):  # it is what happened, not a fault
 
 
 class Cancellation:
-    """A token that any thread can set; a sync looks at it between batches."""
+    """A token that any thread can set; a sync looks at it between batches, and while it waits."""
 
     def __init__(self) -> None:
         self._event = threading.Event()
@@ -56,5 +56,22 @@ class Cancellation:
         Raises:
             Cancelled: `cancel` was called.
         """
-        if self._event.is_set():
+        if self.is_set():
             raise Cancelled
+
+    def is_set(self) -> bool:
+        """Whether `cancel` was called."""
+        return self._event.is_set()
+
+    def wait(self, seconds: float) -> None:
+        """Wait so long, or until asked to stop.
+
+        Raises:
+            Cancelled: `cancel` was called.
+        """
+        self._event.wait(seconds)
+        self.check()
+
+
+NEVER = Cancellation()
+"""For whoever cannot be asked to stop: nobody sets it."""

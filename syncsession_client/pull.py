@@ -11,6 +11,7 @@ from .identity import SyncTable
 from .outbox import Outbox
 from .progress import Cancellation, Progress, Report
 from .protocol.bodies import Payload
+from .protocol.errors import ServerBusy
 from .protocol.session_set import SessionSet
 from .transport import Transport
 
@@ -88,7 +89,10 @@ def begin(
     report(Progress("pull_begin"))
     pull_id = str(uuid.uuid4())
     answered = transport.begin_pull(pull_id, text)
-    answer = msgspec.json.decode(answered, type=PullAnswer)
+    try:
+        answer = msgspec.json.decode(answered, type=PullAnswer)
+    except msgspec.DecodeError as error:
+        raise ServerBusy(f"{transport.server} answered a pull with something else") from error
     if answer.is_held:
         outbox.begin_incoming(pull_id, device_id.encode() + text, answered)
     return Download(pull_id, answer)

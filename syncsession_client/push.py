@@ -11,7 +11,7 @@ import msgspec
 from .flight import in_flight
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
-from .progress import Cancellation, Progress, Report
+from .progress import NEVER, Cancellation, Progress, Report
 from .protocol import batches, bodies
 from .protocol.errors import SessionExpired, SessionFailed, StillCommitting
 from .protocol.session_set import SessionSet
@@ -40,6 +40,7 @@ def seal(
     tables: Sequence[SyncTable],
     *,
     batch_rows: int,
+    cancellation: Cancellation = NEVER,
 ) -> Outgoing | None:
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
@@ -55,7 +56,7 @@ def seal(
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):
                 continue
-            number = _add_batches(store, outbox, table, number, batch_rows)
+            number = _add_batches(store, outbox, table, number, batch_rows, cancellation)
     if number == 0:
         outbox.drop_outgoing()
         return None
@@ -162,11 +163,17 @@ def acknowledge(
 
 
 def _add_batches(
-    store: DeviceStore, outbox: Outbox, table: SyncTable, number: int, batch_rows: int
+    store: DeviceStore,
+    outbox: Outbox,
+    table: SyncTable,
+    number: int,
+    batch_rows: int,
+    cancellation: Cancellation,
 ) -> int:
     """Write a table's dirty rows to the outbox, changed ones and others apart; the last number."""
     first = 1 + table.first_digested
     for rows in store.batches(ROWS.dirty(t=table), batch_rows):
+        cancellation.check()
         found = batches.digests(row[first:] for row in rows)
         parts: tuple[list[_Sealed], list[_Sealed]] = ([], [])
         for row, digest in zip(rows, found, strict=True):

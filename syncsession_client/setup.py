@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from . import capture, reconcile, schema_changes
+from .backfill import PART_ROWS, Backfill
 from .fold import fold
 from .identity import (
     Choices,
@@ -37,9 +38,18 @@ class Initialized:
 
 
 def initialize(
-    path: Path, *, server: str, choices: Choices, user: str | None = None
+    path: Path,
+    *,
+    server: str,
+    choices: Choices,
+    user: str | None = None,
+    part_rows: int = PART_ROWS,
 ) -> Initialized:
-    """Set the database up, in one transaction; every row in it becomes dirty.
+    """Set the database up, or change nothing; every row in it becomes dirty.
+
+    Where that takes long, the lock is let go now and then, so that no program that writes meanwhile
+    waits for all of it; rows become dirty `part_rows` at a time. If it is interrupted, the next
+    command does the rest.
 
     Doing it again changes nothing, adds tables that `choices` now names, and takes a new server.
 
@@ -47,22 +57,26 @@ def initialize(
         Unsyncable: no table can be synced, or not as the choices say; nothing has changed.
         AlreadyInitialized: it is set up with other keys.
     """
-    with DeviceStore(path) as store, store.write():
-        if store.is_initialized():
-            return _again(store, server=server, choices=choices, user=user)
-        planned = _plan(store, choices)
-        capture.create_state(store, user=user, server=server)
-        named = prefixes(planned.tables, {})
-        store.save_registrations(Registration(t, named[t.name]) for t in planned.tables)
-        synced = {t.name for t in planned.tables}
-        store.leave_out(name for name in store.found_tables() if name not in synced)
-        rows = _add(store, store.tables())
+    with DeviceStore(path) as store:
+        with store.write():
+            if store.is_initialized():
+                return _again(store, server=server, choices=choices, user=user)
+            planned = _plan(store, choices)
+            capture.create_state(store, user=user, server=server)
+            named = prefixes(planned.tables, {})
+            store.save_registrations(Registration(t, named[t.name]) for t in planned.tables)
+            synced = {t.name for t in planned.tables}
+            store.leave_out(name for name in store.found_tables() if name not in synced)
+            capture.install(store, store.tables())
+            backfill = Backfill(store, part_rows)
+            backfill.mark_some()
+        backfill.mark_rest()
         return Initialized(
             device_id=store.state().device_id,
             user_id=user,
             tables=tuple(store.tables()),
             skipped=dict(planned.skipped),
-            rows=rows,
+            rows=_count_dirty(store),
             is_new=True,
         )
 
@@ -123,9 +137,12 @@ def _add(store: DeviceStore, new: Sequence[SyncTable]) -> int:
     capture.remember_schema(store)
     for table in new:
         reconcile.log_missed(store, table)
-    tables = store.tables()
-    fold(store, tables)
-    return sum(store.count(ROWS.count_dirty(t=t)) for t in tables)
+    fold(store, store.tables())
+    return _count_dirty(store)
+
+
+def _count_dirty(store: DeviceStore) -> int:
+    return sum(store.count(ROWS.count_dirty(t=t)) for t in store.tables())
 
 
 def _again(store: DeviceStore, *, server: str, choices: Choices, user: str | None) -> Initialized:

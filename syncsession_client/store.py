@@ -210,6 +210,10 @@ class DeviceStore:
         """A number that changes with every change of the schema."""
         return self.count(SCHEMA.schema_version)
 
+    def data_version(self) -> int:
+        """A number that changes with every commit of somebody else."""
+        return self.count(SCHEMA.data_version)
+
     def check_schema(self) -> None:
         """Look, inside a transaction, whether the tables are still as they were described.
 

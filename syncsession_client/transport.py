@@ -1,17 +1,30 @@
 """HTTP to the server: requests, answers, and errors that come back as the class that was raised."""
 
 import json
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any
 
 import httpx
 
 from . import protocol
+from .deadlines import Deadlines
 from .protocol.bodies import ENCODINGS, Payload
-from .protocol.errors import InvalidSetting, ServerBusy, ServerUnreachable, SyncError
+from .protocol.errors import (
+    InvalidSetting,
+    NetworkUnavailable,
+    ServerBusy,
+    ServerUnreachable,
+    SyncError,
+    TooLarge,
+    TryLater,
+)
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 300.0  # beginning a pull reads all that is new, in one snapshot
+_REQUEST_SECONDS = 900.0  # the body there and the answer back, however steadily they trickle
 
 
 class Transport:
@@ -19,7 +32,8 @@ class Transport:
 
     Raises:
         InvalidSetting: the server's URL is none.
-        ServerUnreachable: no connection, or none that lasted until the answer (retryable).
+        NetworkUnavailable: no connection could be made (retryable).
+        ServerUnreachable: the connection did not last until the answer (retryable).
         SyncError: the class that the server raised.
     """
 
@@ -32,6 +46,7 @@ class Transport:
         }
         if device_id is not None:
             headers[protocol.DEVICE_HEADER] = device_id
+        self._deadlines = Deadlines()
         self._client = httpx.Client(
             headers=headers,
             timeout=httpx.Timeout(_ANSWER_SECONDS, connect=_CONNECT_SECONDS),
@@ -124,7 +139,9 @@ class Transport:
         try:
             answer: dict[str, Any] = response.json()
         except ValueError as error:
-            raise ServerBusy(f"{self.server} answered something that is not JSON") from error
+            raise ServerBusy(
+                f"{self.server} answered {method} {path} with something that is not JSON"
+            ) from error
         return answer
 
     def _request(
@@ -139,18 +156,29 @@ class Transport:
         """The answer; of one that stays packed, the bytes are in `extensions["packed"]`."""
         if headers is None and content is not None:
             headers = {"Content-Type": "application/json"}
-        try:
-            response = self._send(
-                self._client.build_request(
-                    method, self.server + path, content=content, headers=headers
-                ),
-                is_packed=is_packed,
-            )
-        except httpx.TransportError as error:
-            raise ServerUnreachable(
-                f"no answer from {self.server}: {error or type(error).__name__}; "
-                "is the server running, and its URL right?"
-            ) from error
+        request = self._client.build_request(
+            method,
+            self.server + path,
+            content=content,
+            headers=headers,
+            extensions={"trace": self._deadlines.trace},
+        )
+        with self._deadlines.within(_REQUEST_SECONDS) as is_over:
+            try:
+                response = self._send(request, is_packed=is_packed)
+            except httpx.TransportError as error:
+                if is_over.is_set():
+                    raise ServerUnreachable(
+                        f"{self.server} had not answered {method} {path} in full after "
+                        f"{_REQUEST_SECONDS:g} seconds"
+                    ) from error
+                kind = NetworkUnavailable if _is_offline(error) else ServerUnreachable
+                raise kind(
+                    f"no answer from {self.server}: {error or type(error).__name__}; "
+                    "is the server running, and its URL right?"
+                ) from error
+        if protocol.VERSION_HEADER not in response.headers:
+            raise self._refused_by_another(response)
         if response.is_error:
             raise self._failure(response)
         return response
@@ -167,14 +195,26 @@ class Transport:
         return response
 
     def _failure(self, response: httpx.Response) -> SyncError:
-        """What the server raised; an answer that is not ours is a proxy's, and may pass."""
+        """What the server raised."""
         try:
-            return SyncError.from_wire(response.json()["error"])
+            error = SyncError.from_wire(response.json()["error"])
         except (ValueError, KeyError, TypeError, AttributeError):
-            return ServerBusy(
-                f"{self.server} answered {response.status_code} "
-                f"{response.reason_phrase}, which is not from a SyncSession server"
+            error = ServerBusy(f"{self.server} answered {_status(response)}, and not why")
+        return _with_retry_after(error, response)
+
+    def _refused_by_another(self, response: httpx.Response) -> SyncError:
+        """An answer that is not from our server, but of a proxy or a login page before it.
+
+        Whatever it says, it may say something else later; but too large is too large.
+        """
+        text = f"{self.server} answered {_status(response)}"
+        if response.status_code == httpx.codes.REQUEST_ENTITY_TOO_LARGE:
+            return TooLarge(
+                f"{text}; that is from a proxy before the server: let it take larger bodies, or "
+                "send smaller ones with --batch-rows"
             )
+        error = ServerBusy(f"{text}, which is not from a SyncSession server")
+        return _with_retry_after(error, response)
 
 
 def _checked(server: str) -> str:
@@ -192,5 +232,46 @@ def _checked(server: str) -> str:
     return server.rstrip("/")
 
 
+def _is_offline(error: httpx.TransportError) -> bool:
+    """Whether the server could not be connected to: no route, no such name, nobody listening.
+
+    A certificate that is refused came from somebody who is there.
+    """
+    if not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+        return False
+    cause: BaseException | None = error
+    while cause is not None and not isinstance(cause, ssl.SSLError):
+        cause = cause.__cause__ or cause.__context__
+    return cause is None
+
+
 def _encode(body: Any) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
+
+
+def _status(response: httpx.Response) -> str:
+    """The status line, and what kind of body came with it."""
+    kind = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    shown = f"{response.status_code} {response.reason_phrase}".strip()
+    return f"{shown} ({kind})" if kind else shown
+
+
+def _with_retry_after(error: SyncError, response: httpx.Response) -> SyncError:
+    if isinstance(error, TryLater):
+        error.retry_after = _seconds(response.headers.get("Retry-After", ""))
+    return error
+
+
+def _seconds(text: str) -> float | None:
+    """What a Retry-After header says, in seconds from now; None where it says nothing.
+
+    It holds a number of seconds or a date: https://www.rfc-editor.org/rfc/rfc9110#field.retry-after
+    """
+    if text.strip().isdecimal():
+        return float(text)
+    try:
+        at = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    at = at if at.tzinfo else at.replace(tzinfo=UTC)
+    return max(0.0, (at - datetime.now(UTC)).total_seconds())

@@ -37,11 +37,15 @@ _MOST_PATH = 200
 
 @web.middleware
 async def observed(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """Log and measure every request, under an id that the answer repeats."""
+    """Log and measure every request, under an id that the answer repeats.
+
+    The version in the answer tells a device that it is not a proxy's.
+    """
     request_id, started = _request_id(request), time.monotonic()
     with about(request_id=request_id, **_path_ids(request)):
         response = await handler(request)
         response.headers[REQUEST_ID_HEADER] = request_id
+        response.headers[protocol.VERSION_HEADER] = str(protocol.VERSION)
         _tell(request, response.status, time.monotonic() - started)
     return response
 

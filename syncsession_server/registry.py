@@ -183,9 +183,12 @@ async def _define_for_tenant(
         known = msgspec.json.decode(row[0], type=Table) if row else None
         definition = msgspec.json.decode(row[1], type=Table) if row else table
         introduced: dict[str, str] = msgspec.json.decode(row[2]) if row else {}
-        union = _with_name(merged(known, table), table)
+        union = merged(known, table)
+        if known == union and "schema" not in caller.scopes:
+            return _brought_by(device_id, introduced)
+        union = _with_name(union, table)
         latest = table if _names(definition) <= _names(table) else definition
-        if known == union and (definition == latest or "schema" not in caller.scopes):
+        if (known, definition) == (union, latest):
             return _brought_by(device_id, introduced)
         caller.require("schema")
         introduced |= {c.name: device_id for c in new_columns(known, union)}

@@ -14,6 +14,10 @@ SELECT iif(l.type IN ('virtual', 'shadow'), l.type, m.type), m.name, m.tbl_name,
 -- Changes with every change of the schema, whoever makes it.
 PRAGMA schema_version;
 
+-- name: data_version
+-- Changes with every commit of another connection, and with none of this one.
+PRAGMA data_version;
+
 -- name: has_table
 -- Returns one row when :name is a table.
 SELECT 1
@@ -24,6 +28,10 @@ SELECT 1
 -- name: defer_busy
 -- Milliseconds to wait for another program's lock.
 PRAGMA busy_timeout = 10000;
+
+-- name: never_wait
+-- For a look at the file that can as well be taken a moment later.
+PRAGMA busy_timeout = 0;
 
 -- name: ignore_foreign_keys
 -- Applying checks references itself, for the rows that it writes.

@@ -9,8 +9,9 @@
     │   ├── SessionState ── SessionExpired  SessionFailed
     │   └── ReseedRequired  CopiedDevice  ServerRestored
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
-    │   ├── ServerUnreachable  ServerBusy  Maintenance  StillCommitting
-    │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged
+    │   ├── ServerUnreachable ── NetworkUnavailable
+    │   ├── ServerBusy  Maintenance  StillCommitting
+    │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -162,15 +163,26 @@ class ServerRestored(RequestError):
 
 
 class TryLater(SyncError):
-    """Nothing is wrong with the request; the same call may succeed later."""
+    """Nothing is wrong with the request; the same call may succeed later.
+
+    `retry_after` is how many seconds the answer asked to wait, in its header `Retry-After`; None
+    where it did not say.
+    """
 
     code, status, retryable = "try_later", 503, True
+    retry_after: float | None = None
 
 
 class ServerUnreachable(TryLater):
     """No connection to the server, or none that lasted until its answer."""
 
     code = "server_unreachable"
+
+
+class NetworkUnavailable(ServerUnreachable):
+    """The server cannot be connected to: this device is offline, or nobody listens there."""
+
+    code = "network_unavailable"
 
 
 class ServerBusy(TryLater):
@@ -213,6 +225,12 @@ class SidecarDamaged(TryLater):
     """The file beside the database, which keeps what is on its way, was damaged and is anew."""
 
     code = "sidecar_damaged"
+
+
+class BatchDamaged(TryLater):
+    """A batch of a pull was cut or changed on its way; it is asked for again."""
+
+    code = "batch_damaged"
 
 
 class DatabaseError(SyncError):

@@ -42,6 +42,8 @@ class SchemaMaker:
         found = [self.table() for _ in range(self._chance.randint(1, 3))]
         for made in list(self._made):
             found += [self.index(made.name, made.key) for _ in range(self._chance.randint(0, 1))]
+        for made in self._made:
+            found += [self._row(made) for _ in range(self._chance.choice([0, 0, 1, 5]))]
         if self._maybe(0.3):
             found.append("CREATE TABLE audit (what, n, m)")
         for made in self._made:
@@ -77,6 +79,13 @@ class SchemaMaker:
         ]
         self._made.append(_Made(name, *key))
         return f"CREATE TABLE {name} ({', '.join(parts + last)}) {', '.join(options)}".rstrip()
+
+    def _row(self, made: _Made) -> str:
+        """A row that is there before sync is, if the table's constraints let it."""
+        names = "a, b" if made.key is None else made.key
+        count = 2 if made.key is None else 1
+        values = ", ".join(str(self._chance.randint(1, 9)) for _ in range(count))
+        return f"INSERT OR IGNORE INTO {made.name} ({names}) VALUES ({values})"
 
     def _view(self, made: _Made) -> list[str]:
         """A view that programs write to."""

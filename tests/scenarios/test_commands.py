@@ -134,6 +134,14 @@ def test_uninstall_leaves_the_schema_byte_for_byte_as_it_was(notes):
     notes.ok("client", "init", "notes.db")
 
 
+def test_status_tells_of_tables_that_came_and_went(notes):
+    notes.ok("client", "init", "notes.db")
+    notes.sql("notes.db", "CREATE TABLE kept (id TEXT PRIMARY KEY)", "DROP TABLE note")
+    told = notes.ok("client", "status", "notes.db")
+    assert "new       kept: not synced; init notes.db --table kept" in told
+    assert "the table note is gone from notes.db" in told
+
+
 def test_status_and_user_tell_and_set(notes, world):
     notes.ok("client", "init", "notes.db", "--user", "alice")
     status = json.loads(notes.ok("client", "status", "notes.db", "--json"))

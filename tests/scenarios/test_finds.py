@@ -52,6 +52,24 @@ FINDS = {
         "UPDATE p SET id = -id",
         "INSERT INTO p VALUES (3, 'b', 3)",
     ),
+    "a row under a number that meant none before": (
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, tag INTEGER)",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, tag INTEGER)",
+        "sync is installed",
+        "INSERT INTO c VALUES (1, 0, 1), (2, -3, 2)",
+        CHECK,
+        "INSERT INTO p VALUES (0, 3), (-3, 4)",
+    ),
+    "a row that others waited for, and that came, was moved and went": (
+        "CREATE TABLE p (id INTEGER PRIMARY KEY, tag INTEGER)",
+        "CREATE TABLE c (id INTEGER PRIMARY KEY, p INTEGER REFERENCES p, tag INTEGER)",
+        "sync is installed",
+        "INSERT INTO c VALUES (1, 2, 1)",
+        CHECK,
+        "INSERT INTO p VALUES (2, 2)",
+        "UPDATE p SET id = 6",
+        "DELETE FROM p",
+    ),
 }
 
 

@@ -127,6 +127,18 @@ def test_a_sync_between_the_steps_of_a_rebuild_loses_nothing(world, kind, style)
     assert a.sync().warnings == ()
 
 
+def test_a_rebuild_that_was_seen_half_done_and_changes_every_row_keeps_what_they_are(world):
+    a, b, _ = parts(world, "local")
+    known = a.identities()["part_local"]
+    steps = rebuild("part_local", "id INTEGER PRIMARY KEY, v", "id, v", STYLES[1])
+    migrate(a, steps[0])
+    a.sync()
+    migrate(a, *steps[1:], "UPDATE part_local SET v = 'changed'")
+    everyone_syncs(a, b)
+    assert b.rows("SELECT v FROM part_local") == [("changed",)] * 3
+    assert [row[0] for row in b.identities()["part_local"]] == [row[0] for row in known]
+
+
 def test_rows_deleted_in_the_table_that_was_renamed_away_are_not_deleted(world):
     a, b, _ = parts(world, "local")
     known = a.identities()
@@ -287,6 +299,19 @@ def test_a_table_that_gets_another_key_leaves_the_sync_and_says_so(world):
     assert a.sync().warnings == ()
 
 
+def test_a_key_in_another_order_is_another_key(world):
+    a = world.device("a.db", "CREATE TABLE grid (x TEXT, y TEXT, v, PRIMARY KEY (x, y))", FREE)
+    a.execute("INSERT INTO grid VALUES ('1', '2', 'v')")
+    a.sync()
+    b = a.clone("b.db")
+    columns = "x TEXT, y TEXT, v, PRIMARY KEY (y, x)"
+    migrate(a, *rebuild("grid", columns, "x, y, v", STYLES[0]))
+    (warning,) = a.sync().warnings
+    assert "grid has another key now than (x, y)" in warning
+    b.sync()
+    assert b.rows("SELECT * FROM grid") == [("1", "2", "v")]
+
+
 def test_a_rebuild_that_takes_a_reference_away_or_adds_one_changes_no_meaning(world):
     a, b, _ = parts(world, "local")
     b.execute("INSERT INTO part_local VALUES (9, 'b')", "INSERT INTO use_local VALUES ('b', 9)")
@@ -323,13 +348,7 @@ def test_a_push_that_was_interrupted_goes_on_after_a_migration(world, monkeypatc
     a.sync()
     b = a.clone("b.db")
     a.execute("UPDATE sent SET v = 'sealed' WHERE id = 1", "INSERT INTO free VALUES ('x', 1)")
-
-    def lost(self, session_id):
-        raise ServerUnreachable("the answer was lost")
-
-    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
-        patch.setattr(Transport, "commit_push", lost)
-        a.sync()
+    interrupt_push(a, monkeypatch)
     if change == "dropped column":
         migrate(a, "ALTER TABLE sent DROP COLUMN w")
     elif change == "rebuild":
@@ -344,6 +363,49 @@ def test_a_push_that_was_interrupted_goes_on_after_a_migration(world, monkeypatc
     assert b.rows("SELECT * FROM sent") == [(1, "sealed", 1), (2, second, 2)]
     assert b.rows("SELECT * FROM free") == [("x", 2)]
     assert a.sync().pushed.rows == 0
+
+
+def interrupt_push(device: Device, monkeypatch) -> None:
+    """Seal a session and send it; whether it is committed is not known."""
+
+    def lost(self, session_id):
+        commit_push(self, session_id)
+        raise ServerUnreachable("the answer was lost")
+
+    commit_push = Transport.commit_push
+    with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
+        patch.setattr(Transport, "commit_push", lost)
+        device.push()
+
+
+def test_what_was_sealed_before_a_column_came_is_not_taken_for_changed_after_it(world, monkeypatch):
+    a = world.device("a.db", "CREATE TABLE sealed (id TEXT PRIMARY KEY, v)")
+    a.execute("INSERT INTO sealed VALUES ('x', 1)")
+    interrupt_push(a, monkeypatch)
+    a.execute("ALTER TABLE sealed ADD COLUMN w")
+    assert a.push().pushed.rows == 1
+    migrate(a, *rebuild("sealed", "id TEXT PRIMARY KEY, v, w, z", "id, v, w", STYLES[0]))
+    assert a.push().pushed.rows == 0
+
+
+def test_a_deletion_that_was_sealed_before_its_table_was_dropped_is_not_pushed_twice(
+    world, monkeypatch
+):
+    schema = "CREATE TABLE undone (id TEXT PRIMARY KEY, v)"
+    a = world.device("a.db", schema, FREE)
+    a.execute("INSERT INTO undone VALUES ('x', 1)")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute("DELETE FROM undone")
+    interrupt_push(a, monkeypatch)
+    migrate(a, "DROP TABLE undone")
+    a.sync()
+    b.sync()
+    b.execute("INSERT INTO undone VALUES ('x', 'again')")
+    b.sync()
+    migrate(a, schema)
+    everyone_syncs(a, b)
+    assert a.rows("SELECT * FROM undone") == b.rows("SELECT * FROM undone") == [("x", "again")]
 
 
 @pytest.mark.parametrize("style", STYLES)

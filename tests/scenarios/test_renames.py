@@ -20,17 +20,17 @@ TAGGED = (
     "CREATE TABLE tagged (artist_id INTEGER REFERENCES artist, tag TEXT, v, "
     "PRIMARY KEY (artist_id, tag))"
 )
-LABEL = "CREATE TABLE label (code TEXT PRIMARY KEY, v)"
+VOUCHER = "CREATE TABLE voucher (code TEXT PRIMARY KEY, v)"
 
 
 @pytest.fixture
 def pair(world: World) -> tuple[Device, Device]:
-    a = world.device("a.db", ARTIST, ALBUM, TAGGED, LABEL)
+    a = world.device("a.db", ARTIST, ALBUM, TAGGED, VOUCHER)
     a.execute(
         "INSERT INTO artist VALUES (1, 'one'), (2, 'two')",
         "INSERT INTO album VALUES (1, 'first', 1), (2, 'second', 2)",
         "INSERT INTO tagged VALUES (1, 'x', 0), (2, 'y', 0)",
-        "INSERT INTO label VALUES ('l', 0)",
+        "INSERT INTO voucher VALUES ('l', 0)",
     )
     a.sync()
     return a, a.clone("b.db")
@@ -69,9 +69,9 @@ def test_a_table_that_is_renamed_and_rebuilt_before_the_next_sync_is_known_by_it
 def test_a_copy_beside_its_original_is_another_table(pair):
     a, _ = pair
     a.execute("CREATE TABLE sticker (code TEXT PRIMARY KEY, v)")
-    a.execute("INSERT INTO sticker SELECT * FROM label")
+    a.execute("INSERT INTO sticker SELECT * FROM voucher")
     a.sync()
-    assert [t["name"] for t in read_status(a.path)["tables"]].count("label") == 1
+    assert [t["name"] for t in read_status(a.path)["tables"]].count("voucher") == 1
     assert read_status(a.path)["new_tables"] == ["sticker"]
 
 
@@ -141,52 +141,61 @@ def test_what_is_kept_beside_a_renamed_table_has_its_new_name(pair):
 def test_a_clone_of_a_tenant_that_renamed_a_table_has_the_new_name(pair):
     a, b = pair
     migrate(
-        a, "ALTER TABLE artist RENAME TO performer", "ALTER TABLE label RENAME COLUMN code TO c"
+        a, "ALTER TABLE artist RENAME TO performer", "ALTER TABLE voucher RENAME COLUMN code TO c"
     )
     a.execute("INSERT INTO performer VALUES (3, 'three')", "INSERT INTO album VALUES (3, 't', 3)")
     a.sync()
     c = a.clone("c.db")
     assert c.rows("SELECT * FROM performer") == [(1, "one"), (2, "two"), (3, "three")]
-    c.execute("UPDATE performer SET name = 'c'", "INSERT INTO label VALUES ('m', 1)")
+    c.execute("UPDATE performer SET name = 'c'", "INSERT INTO voucher VALUES ('m', 1)")
     everyone_syncs(c, a, b)
     assert a.identities() == c.identities()
     assert b.rows("SELECT DISTINCT name FROM artist") == [("c",)]
-    assert b.rows("SELECT * FROM label ORDER BY 1") == c.rows("SELECT * FROM label ORDER BY 1")
+    assert b.rows("SELECT * FROM voucher ORDER BY 1") == c.rows("SELECT * FROM voucher ORDER BY 1")
     assert c.orphans() == []
 
 
 def test_a_device_that_is_set_up_with_the_new_name_meets_the_others(world):
-    a = world.device("a.db", LABEL)
-    a.execute("INSERT INTO label VALUES ('l', 0)")
+    a = world.device("a.db", VOUCHER)
+    a.execute("INSERT INTO voucher VALUES ('l', 0)")
     a.sync()
-    migrate(a, "ALTER TABLE label RENAME TO sticker")
+    migrate(a, "ALTER TABLE voucher RENAME TO sticker")
     a.sync()
-    b = world.device("b.db", LABEL.replace("label", "sticker"))
+    b = world.device("b.db", VOUCHER.replace("voucher", "sticker"))
     b.execute("INSERT INTO sticker VALUES ('m', 1)")
     everyone_syncs(b, a)
     assert a.rows("SELECT * FROM sticker ORDER BY 1") == [("l", 0), ("m", 1)]
     assert a.identities() == b.identities()
-    c = world.device("c.db", LABEL)
+    c = world.device("c.db", VOUCHER)
     c.sync()
-    assert c.identities()["label"] == a.identities()["sticker"]
+    assert c.identities()["voucher"] == a.identities()["sticker"]
+
+
+def test_a_device_that_may_not_describe_tables_can_rename_them(pair, world):
+    a, b = pair
+    b.token = world.server.token(world.tenant, "alice", "sync")
+    migrate(b, "ALTER TABLE voucher RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO nr")
+    b.execute("INSERT INTO sticker VALUES ('m', 1)")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT * FROM voucher ORDER BY 1") == [("l", 0), ("m", 1)]
 
 
 def test_a_new_table_under_the_old_name_of_a_renamed_one_is_another_table(pair):
     a, b = pair
     migrated = (
-        "ALTER TABLE label RENAME TO sticker",
-        "CREATE TABLE label (id INTEGER PRIMARY KEY, w)",
-        "INSERT INTO label VALUES (1, 'new')",
+        "ALTER TABLE voucher RENAME TO sticker",
+        "CREATE TABLE voucher (id INTEGER PRIMARY KEY, w)",
+        "INSERT INTO voucher VALUES (1, 'new')",
     )
     migrate(a, *migrated)
     a.sync()
-    a.init(tables=("label",))
+    a.init(tables=("voucher",))
     everyone_syncs(a, b)
-    assert b.rows("SELECT * FROM label") == [("l", 0)]
+    assert b.rows("SELECT * FROM voucher") == [("l", 0)]
     migrate(b, *migrated)
-    b.init(tables=("label",))
+    b.init(tables=("voucher",))
     everyone_syncs(b, a)
-    assert a.rows("SELECT w FROM label") == [("new",), ("new",)]
+    assert a.rows("SELECT w FROM voucher") == [("new",), ("new",)]
     assert a.identities() == b.identities()
 
 
@@ -200,44 +209,44 @@ def test_tables_that_swap_their_names_keep_their_rows_apart(pair):
     everyone_syncs(a, b)
     migrate(
         a,
-        "ALTER TABLE label RENAME TO aside",
-        "ALTER TABLE label2 RENAME TO label",
+        "ALTER TABLE voucher RENAME TO aside",
+        "ALTER TABLE label2 RENAME TO voucher",
         "ALTER TABLE aside RENAME TO label2",
     )
-    a.execute("UPDATE label SET v = 'changed'")
+    a.execute("UPDATE voucher SET v = 'changed'")
     synced = a.sync()
     assert synced.pushed.rows == 1
     b.sync()
     assert b.rows("SELECT * FROM label2") == [("second", "changed")]
-    assert b.rows("SELECT * FROM label") == [("l", 0)]
+    assert b.rows("SELECT * FROM voucher") == [("l", 0)]
 
 
 def test_a_table_whose_name_changes_its_case_only_goes_on(pair):
     a, b = pair
-    migrate(a, "ALTER TABLE label RENAME TO aside", "ALTER TABLE aside RENAME TO Label")
+    migrate(a, "ALTER TABLE voucher RENAME TO aside", "ALTER TABLE aside RENAME TO Label")
     a.execute("UPDATE Label SET v = 1")
     assert a.sync().pushed.rows == 1
-    b.execute("INSERT INTO label VALUES ('m', 2)")
+    b.execute("INSERT INTO voucher VALUES ('m', 2)")
     everyone_syncs(b, a)
     assert a.rows("SELECT * FROM Label ORDER BY 1") == [("l", 1), ("m", 2)]
-    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", 1), ("m", 2)]
+    assert b.rows("SELECT * FROM voucher ORDER BY 1") == [("l", 1), ("m", 2)]
 
 
 def test_a_table_is_followed_through_several_renames_and_back(pair):
     a, b = pair
-    for name, new in (("label", "one"), ("one", "two"), ("two", "label")):
+    for name, new in (("voucher", "one"), ("one", "two"), ("two", "voucher")):
         migrate(a, f"ALTER TABLE {name} RENAME TO {new}")
         a.execute(f"UPDATE {new} SET v = '{new}'")
         everyone_syncs(a, b)
-        assert b.rows("SELECT v FROM label") == [(new,)]
-    assert b.identities()["label"] == a.identities()["label"]
+        assert b.rows("SELECT v FROM voucher") == [(new,)]
+    assert b.identities()["voucher"] == a.identities()["voucher"]
 
 
-@pytest.mark.parametrize("table", ["artist", "label"])
+@pytest.mark.parametrize("table", ["artist", "voucher"])
 def test_a_renamed_column_of_the_key_goes_on_with_devices_that_have_the_old_name(pair, table):
     a, b = pair
-    key = {"artist": "id", "label": "code"}[table]
-    value = {"artist": "name", "label": "v"}[table]
+    key = {"artist": "id", "voucher": "code"}[table]
+    value = {"artist": "name", "voucher": "v"}[table]
     migrate(a, f"ALTER TABLE {table} RENAME COLUMN {key} TO the_key")
     a.execute(f"UPDATE {table} SET {value} = 'a'", f"INSERT INTO {table} VALUES ('77', 'new')")
     b.execute(f"INSERT INTO {table} VALUES ('88', 'b')")
@@ -263,19 +272,21 @@ def test_a_renamed_part_of_a_composite_key_that_is_a_reference_goes_on(pair):
 
 def test_the_values_of_a_renamed_column_reach_those_that_rename_it_later(pair):
     a, b = pair
-    migrate(a, "ALTER TABLE label RENAME COLUMN v TO w")
+    migrate(a, "ALTER TABLE voucher RENAME COLUMN v TO w")
     a.sync()
-    b.execute("UPDATE label SET v = 'unsent' WHERE code = 'l'", "INSERT INTO label VALUES ('m', 5)")
+    b.execute(
+        "UPDATE voucher SET v = 'unsent' WHERE code = 'l'", "INSERT INTO voucher VALUES ('m', 5)"
+    )
     everyone_syncs(b, a)
-    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", "unsent"), ("m", 5)]
-    assert a.rows("SELECT * FROM label ORDER BY 1") == [("l", 0), ("m", None)]
-    a.execute("UPDATE label SET w = 'newer' WHERE code = 'l'")
+    assert b.rows("SELECT * FROM voucher ORDER BY 1") == [("l", "unsent"), ("m", 5)]
+    assert a.rows("SELECT * FROM voucher ORDER BY 1") == [("l", 0), ("m", None)]
+    a.execute("UPDATE voucher SET w = 'newer' WHERE code = 'l'")
     a.sync()
-    migrate(b, "ALTER TABLE label RENAME COLUMN v TO w")
+    migrate(b, "ALTER TABLE voucher RENAME COLUMN v TO w")
     everyone_syncs(b, a)
     expected = [("l", "newer"), ("m", 5)]
-    assert b.rows("SELECT code, w FROM label ORDER BY 1") == expected
-    assert a.rows("SELECT code, w FROM label ORDER BY 1") == expected
+    assert b.rows("SELECT code, w FROM voucher ORDER BY 1") == expected
+    assert a.rows("SELECT code, w FROM voucher ORDER BY 1") == expected
 
 
 def test_a_column_set_up_as_a_reference_stays_one_when_it_is_renamed(world):
@@ -298,7 +309,7 @@ def test_a_column_set_up_as_a_reference_stays_one_when_it_is_renamed(world):
 
 def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, monkeypatch):
     a, b = pair
-    a.execute("UPDATE label SET v = 'sealed'", "INSERT INTO artist VALUES (3, 'sealed')")
+    a.execute("UPDATE voucher SET v = 'sealed'", "INSERT INTO artist VALUES (3, 'sealed')")
 
     def lost(self, session_id):
         raise ServerUnreachable("the request was lost")
@@ -307,19 +318,21 @@ def test_a_push_that_was_interrupted_goes_on_after_its_table_was_renamed(pair, m
         patch.setattr(Transport, "commit_push", lost)
         a.sync()
     migrate(
-        a, "ALTER TABLE label RENAME TO sticker", "ALTER TABLE artist RENAME COLUMN id TO artist_no"
+        a,
+        "ALTER TABLE voucher RENAME TO sticker",
+        "ALTER TABLE artist RENAME COLUMN id TO artist_no",
     )
     a.execute("INSERT INTO sticker VALUES ('n', 1)")
     assert a.sync().pushed.rows == 3
     b.sync()
-    assert b.rows("SELECT * FROM label ORDER BY 1") == [("l", "sealed"), ("n", 1)]
+    assert b.rows("SELECT * FROM voucher ORDER BY 1") == [("l", "sealed"), ("n", 1)]
     assert b.rows("SELECT name FROM artist WHERE id = 3") == [("sealed",)]
     assert a.sync().pushed.rows == 0
 
 
 def test_a_pull_that_was_interrupted_goes_on_after_a_table_was_renamed(pair, monkeypatch):
     a, b = pair
-    b.put("INSERT INTO label VALUES (?, 1)", [(f"{n}",) for n in range(10_500)])
+    b.put("INSERT INTO voucher VALUES (?, 1)", [(f"{n}",) for n in range(10_500)])
     b.sync()
     get_batch = Transport.get_batch
     fetched = []
@@ -333,18 +346,18 @@ def test_a_pull_that_was_interrupted_goes_on_after_a_table_was_renamed(pair, mon
     with monkeypatch.context() as patch, pytest.raises(ServerUnreachable):
         patch.setattr(Transport, "get_batch", lost)
         a.sync()
-    migrate(a, "ALTER TABLE label RENAME TO sticker")
+    migrate(a, "ALTER TABLE voucher RENAME TO sticker")
     a.sync()
     assert a.value("SELECT count(*) FROM sticker") == 10_501
 
 
 def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch):
     a, b = pair
-    a.execute("UPDATE label SET v = 'edit'")
+    a.execute("UPDATE voucher SET v = 'edit'")
     push = SyncEngine._push
 
     def renamed(self):
-        migrate(a, "ALTER TABLE label RENAME TO sticker")
+        migrate(a, "ALTER TABLE voucher RENAME TO sticker")
         return push(self)
 
     with (
@@ -354,7 +367,7 @@ def test_a_rename_in_the_middle_of_a_sync_is_tried_again_later(pair, monkeypatch
         patch.setattr(SyncEngine, "_push", renamed)
         a.sync()
     everyone_syncs(a, b)
-    assert b.rows("SELECT v FROM label") == [("edit",)]
+    assert b.rows("SELECT v FROM voucher") == [("edit",)]
 
 
 @pytest.mark.parametrize("is_synced_before", [False, True])
@@ -362,10 +375,10 @@ def test_uninstall_after_renames_leaves_the_schema_as_without_sync(world, is_syn
     statements = (
         "ALTER TABLE artist RENAME TO performer",
         "ALTER TABLE performer RENAME COLUMN id TO performer_id",
-        "ALTER TABLE label RENAME COLUMN v TO w",
+        "ALTER TABLE voucher RENAME COLUMN v TO w",
     )
-    twin = world.bare("twin.db", ARTIST, ALBUM, TAGGED, LABEL)
-    a = world.device("a.db", ARTIST, ALBUM, TAGGED, LABEL)
+    twin = world.bare("twin.db", ARTIST, ALBUM, TAGGED, VOUCHER)
+    a = world.device("a.db", ARTIST, ALBUM, TAGGED, VOUCHER)
     a.sync()
     migrate(a, *statements)
     migrate(twin, *statements)

@@ -167,6 +167,24 @@ def run(
     return json.loads(result.stdout)
 
 
+def watch_events(database: Path, token: str) -> list[dict]:
+    """What a watch prints until it has synced once, and while it stops."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "syncsession_client", "watch", str(database), "--json"],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"SYNCSESSION_TOKEN": token},
+    ) as process:
+        watchdog = threading.Timer(START_SECONDS, process.kill)
+        watchdog.start()
+        printed = [process.stdout.readline(), process.stdout.readline()]
+        process.terminate()
+        printed += process.stdout.readlines()
+        watchdog.cancel()
+        watchdog.join()
+    return [json.loads(line) for line in printed]
+
+
 @pytest.fixture(scope="module")
 def outputs(tmp_path_factory) -> dict[str, list[dict]]:
     """What each command prints with --json, run on real databases against a real server."""
@@ -201,6 +219,10 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
         with closing(sqlite3.connect(laptop)) as connection, connection:
             connection.execute("UPDATE note SET body = 'bread'")
             connection.execute("INSERT INTO tag VALUES (NULL)")
+        for event in watch_events(laptop, here.token):
+            add(f"{client} watch", event)
+        with closing(sqlite3.connect(laptop)) as connection, connection:
+            connection.execute("UPDATE note SET body = 'butter'")
         add(f"{client} push", run(f"{client} push", laptop, "--json", **there))
         add(f"{client} pull", run(f"{client} pull", phone, "--json", **there))
     add(f"{client} status", run(f"{client} status", phone, "--json"))

@@ -213,6 +213,9 @@ def test_the_order_of_a_key_matters():
         {"key": ("nobody",)},
         {"key": ("id", "id")},
         {"key": ("id", "v"), "key_kind": "local"},
+        {"here": msgspec.structs.replace(NOTE, columns=NOTE.columns[:1])},
+        {"here": msgspec.structs.replace(NOTE, key=("id", "v"))},
+        {"here": msgspec.structs.replace(NOTE, key=("nobody",))},
     ],
 )
 def test_a_description_that_contradicts_itself_is_refused(change):
@@ -220,7 +223,14 @@ def test_a_description_that_contradicts_itself_is_refused(change):
         check_description(msgspec.structs.replace(NOTE, **change))
 
 
-@pytest.mark.parametrize("table", [NOTE, LOCAL, PRICE])
+RENAMED = msgspec.structs.replace(NOTE, here=msgspec.structs.replace(NOTE, name="memo"))
+
+
+def test_the_name_that_a_device_has_for_a_table_is_none_of_the_real_tables_business():
+    assert merged(None, RENAMED) == merged(NOTE, RENAMED) == NOTE
+
+
+@pytest.mark.parametrize("table", [NOTE, LOCAL, PRICE, RENAMED])
 def test_a_sound_description_is_taken(table):
     check_description(table)
 

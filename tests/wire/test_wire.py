@@ -161,6 +161,7 @@ def test_the_server_alone_answers_as_the_golden_conversation_says(wire_server: S
                 },
             )
             assert response.status_code == exchange["status"]
+            assert response.headers[protocol.VERSION_HEADER] == "1"
             assert readable(response.content) == exchange["answer"]
 
 
@@ -181,7 +182,8 @@ def test_the_device_alone_asks_as_the_golden_conversation_says(
         assert readable(request.content) == exchange["body"]
         assert request.headers[protocol.VERSION_HEADER] == "1"
         answered = unreadable(exchange["answer"]) or b""
-        return httpx.Response(exchange["status"], stream=httpx.ByteStream(answered))
+        ours = {protocol.VERSION_HEADER: "1"}
+        return httpx.Response(exchange["status"], headers=ours, stream=httpx.ByteStream(answered))
 
     client = httpx.Client
     monkeypatch.setattr(
