@@ -115,6 +115,7 @@ def apply(
                 pulled.outdated_rows += copies.give_way(store, incoming.table, incoming.name)
             if is_another:
                 copies.become_another(store)
+                point("copy.another")
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.wire_name for t in tables])

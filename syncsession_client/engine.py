@@ -47,7 +47,6 @@ from .wire_names import described, distinct
 
 _SEAL_ANEW = (
     BadRequest,
-    CopiedDevice,
     ForbiddenModifier,
     ServerRestored,
     SessionState,
@@ -236,9 +235,6 @@ class SyncEngine:
         try:
             return Pulled(), self._push()
         except CopiedDevice:
-            with self._store.write():
-                self._store.run(STATE.set_sealed, {"session_id": None})
-            self._outbox.drop_incoming()
             return self._pull(), self._push()
 
     def _follow_schema(self) -> None:
@@ -278,7 +274,7 @@ class SyncEngine:
             return Pushed()
         try:
             return self._send(outgoing, is_resumed=True)
-        except (SessionExpired, UnknownSession):
+        except (CopiedDevice, SessionExpired, UnknownSession):
             return Pushed()
 
     def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed:
@@ -298,6 +294,9 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
+            except CopiedDevice:
+                self._forget_sealed()
+                raise
             except _SEAL_ANEW:
                 self._outbox.drop_outgoing()
                 raise
@@ -311,6 +310,14 @@ class SyncEngine:
             outcome,
             is_resumed=is_resumed,
         )
+
+    def _forget_sealed(self) -> None:
+        """Drop a session that the server has refused to begin, and what was pulled before that."""
+        self._outbox.drop_incoming()
+        with self._store.write():
+            self._store.run(STATE.set_sealed, {"session_id": None})
+        point("copy.told")
+        self._outbox.drop_outgoing()
 
     def _finish_pull(self) -> Pulled:
         """Finish the pull that the outbox keeps from an earlier time."""
