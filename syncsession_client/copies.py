@@ -5,11 +5,11 @@ of the file, and it has pushed. Why this is exact, and where it is not: docs/exp
 The caller holds the write transaction, has folded, and has what comes in temporary tables.
 """
 
-import json
 import uuid
 from typing import Any
 
 from .identity import SyncTable
+from .protocol import images
 from .protocol.session_set import SessionSet
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -63,8 +63,4 @@ def give_way(store: DeviceStore, table: SyncTable, incoming: str) -> int:
 def _as_json(table: SyncTable, values: list[Any], *, is_deleted: bool) -> str:
     """The key and the values by their columns; of a row that is gone, the key."""
     names = table.key if is_deleted else (*table.key, *table.values)
-    row = {
-        name: {"blob": value.hex()} if isinstance(value, bytes) else value
-        for name, value in zip(names, values, strict=False)
-    }
-    return json.dumps(row, ensure_ascii=False)
+    return images.encode(names, values[: len(names)])
