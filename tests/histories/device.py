@@ -40,8 +40,11 @@ _NAMES = {"entry": "id", "line": "name", "seat": "name", "meter": "name"}
 
 
 class Device(msgspec.Struct, frozen=True):
-    """What a process does: `role` is "writer", "reader" or "observer", and `servers` names the file
-    of URLs of which it takes one for each call. An observer only looks at another's `database`.
+    """What a process does: `servers` names the file of URLs of which it takes one for each call.
+
+    `role`: a "writer" edits and syncs, a "reader" pulls. For a "syncer" an "application" edits in a
+    process of its own, whatever the syncer is doing. An "observer" only looks. These two are beside
+    a `database` that belongs to another.
     """
 
     name: str
@@ -51,8 +54,12 @@ class Device(msgspec.Struct, frozen=True):
     database: str = ""
 
     @property
-    def file(self) -> str:
-        return f"{self.database or self.name}.db"
+    def is_beside(self) -> bool:
+        return self.role in ("application", "observer")
+
+    @property
+    def owner(self) -> str:
+        return self.database or self.name
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -69,7 +76,7 @@ class Process:
 
     def __init__(self, plan: Plan, device: Device) -> None:
         self.device, self.token, self.directory = device, plan.token, Path(plan.directory)
-        self.path = self.directory / device.file
+        self.path = self.directory / f"{device.owner}.db"
         self.told_to_stop = False
         self._parent = os.getppid()
         self._recorder = Recorder(self.directory / f"{device.name}.history")
@@ -78,11 +85,28 @@ class Process:
         self._written = 0
         signal.signal(signal.SIGTERM, self._stop)
 
-    def write_and_sync(self) -> None:
-        """Write and sync until told to stop, and then until everything is pushed."""
+    def live(self) -> None:
+        """Do what it is for, until told to stop."""
+        while not (self.path.exists() or self.is_to_stop()):
+            if self.device.is_beside:
+                time.sleep(0.02)
+            else:
+                self.clone()
+        roles = {
+            "writer": self.push,
+            "syncer": self.push,
+            "reader": self.pull,
+            "application": self.edit,
+            "observer": self.observe,
+        }
+        roles[self.device.role]()
+
+    def push(self) -> None:
+        """Sync again and again, and at last until everything is pushed."""
         while not self.is_to_stop():
-            for _ in range(self._chance.choice([1, 1, 2, 3])):
-                self.write(self._chance.choice([1, 1, 2, 3, 30]))
+            if self.device.role == "writer":
+                for _ in range(self._chance.choice([1, 1, 2, 3])):
+                    self.write(self._chance.choice([1, 1, 2, 3, 30]))
             call = self._chance.choice(["sync", "sync", "sync", "push", "pull"])
             if call == "push" and self.sync("push"):
                 self.sync("pull")
@@ -90,28 +114,33 @@ class Process:
                 self.sync(call)
         self.sync_at_last()
 
-    def read(self) -> None:
-        """Pull until told to stop, and leave some of the server's time to those who write."""
+    def pull(self) -> None:
+        """Pull again and again, and leave some of the server's time to those who push."""
         while not self.is_to_stop():
             self.sync(self._chance.choice(["pull", "pull", "sync"]))
             time.sleep(self._chance.uniform(0, 0.2))
 
+    def edit(self) -> None:
+        """Write again and again, without a look at what else is done to the file."""
+        while not self.is_to_stop():
+            self.write(self._chance.choice([1, 1, 2, 3]))
+            time.sleep(self._chance.uniform(0, 0.3))
+
     def observe(self) -> None:
-        """Look whenever something has changed, until told to stop."""
-        while not self.is_to_stop() and not self.path.exists():
-            time.sleep(0.02)
+        """Look whenever something has changed."""
         with closing(sqlite3.connect(self.path, timeout=SECONDS, isolation_level=None)) as db:
             seen = None
             while not self.is_to_stop():
                 if seen != (seen := db.execute("PRAGMA data_version").fetchone()):
                     self._see(db)
-                time.sleep(0.005)
+                time.sleep(0.01)
 
     def sync_at_last(self) -> None:
         """Sync until it has been done."""
         deadline = time.monotonic() + SECONDS
         while not self.sync("sync"):
             assert time.monotonic() < deadline, "there is still no server"
+            assert os.getppid() == self._parent, "nobody waits for this"
 
     def is_to_stop(self) -> bool:
         return self.told_to_stop or os.getppid() != self._parent
@@ -119,7 +148,7 @@ class Process:
     def write(self, lines: int) -> None:
         """A transaction of an application, over two to four tables."""
         self._written += 1
-        txn = f"{self.device.name}.{self._written}"
+        txn = f"{self.device.owner}.{self._written}"
         names = [f"{txn}/{n}" for n in range(lines)]
         with closing(sqlite3.connect(self.path, timeout=SECONDS, isolation_level=None)) as db:
             begun = time.monotonic_ns()
@@ -157,7 +186,7 @@ class Process:
         """Call the engine, and look; whether it was done. What may pass by itself is no fault."""
 
         def work(server: str) -> Done:
-            batch_rows = self._chance.choice([3, 10, 1000])
+            batch_rows = self._chance.choice([10, 1000])
             with SyncEngine(
                 self.path, token=self.token, server=server, batch_rows=batch_rows
             ) as engine:
@@ -244,22 +273,17 @@ def run(plan: Plan, device: Device) -> None:
     process = Process(plan, device)
     if plan.is_over:
         process.sync_at_last()
-    elif device.role == "observer":
-        process.observe()
     else:
-        while not (process.path.exists() or process.is_to_stop()):
-            process.clone()
-        work = process.write_and_sync if device.role == "writer" else process.read
-        work()
+        process.live()
     process.close()
 
 
 def main() -> int:
     """Run every device of the plan in a process of its own, which needs no time to start; pass on
-    that they are to stop. Exit code 1 if one of them failed.
+    that they are to stop, to those first that only edit. Exit code 1 if one of them failed.
     """
     plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan)
-    children = set()
+    children: dict[int, bool] = {}
     for device in plan.devices:
         if (pid := os.fork()) == 0:
             code = 1
@@ -272,13 +296,23 @@ def main() -> int:
             finally:
                 sys.stderr.flush()
                 os._exit(code)
-        children.add(pid)
-    signal.signal(signal.SIGTERM, lambda *_: [os.kill(pid, signal.SIGTERM) for pid in children])
+        children[pid] = device.is_beside
+    is_stopping = False
+
+    def stop(*_: object) -> None:
+        nonlocal is_stopping
+        is_stopping = True
+        first = [pid for pid, is_beside in children.items() if is_beside]
+        for pid in first or children:
+            os.kill(pid, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, stop)
     failed = 0
     while children:
         pid, status = os.wait()
-        children.discard(pid)
         failed |= status
+        if children.pop(pid) and is_stopping and not any(children.values()):
+            stop()
     return int(bool(failed))
 
 

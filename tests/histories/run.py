@@ -87,7 +87,7 @@ class Lives:
 
     def histories(self) -> list[History]:
         """What all of them wrote down."""
-        devices = {d.name: d.database or d.name for d in self.devices} | {SEED: SEED}
+        devices = {d.name: d.owner for d in self.devices} | {SEED: SEED}
         return [read(self.directory / f"{n}.history", device) for n, device in devices.items()]
 
     def at_server(
@@ -102,7 +102,7 @@ class Lives:
 
     @contextmanager
     def _processes(self, *, is_over: bool) -> Iterator[subprocess.Popen[bytes]]:
-        devices = [d for d in self.devices if not (is_over and d.role == "observer")]
+        devices = [d for d in self.devices if not (is_over and d.is_beside)]
         plan = Plan(str(self.directory), self.world.token, devices, is_over)
         path = self.directory / "plan.json"
         path.write_bytes(msgspec.json.encode(plan))

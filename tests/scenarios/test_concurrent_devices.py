@@ -32,14 +32,16 @@ FLAGS = (
 """Pushes and pulls are small ones and large ones."""
 
 DEVICES = (
-    *(Device(f"w{n}", "writer", seed=n) for n in range(6)),
+    *(Device(f"w{n}", "writer", seed=n) for n in range(4)),
+    *(Device(f"w{n}", "syncer", seed=n) for n in (4, 5)),
+    *(Device(f"a{n}", "application", seed=200 + n, database=f"w{n}") for n in (4, 5)),
     *(Device(f"w{n}", "writer", seed=n, servers="flaky") for n in (6, 7)),
     *(Device(f"r{n}", "reader", seed=100 + n) for n in range(3)),
     Device("r3", "reader", seed=103, servers="flaky"),
     Device("o0", "observer", seed=0, database="r0"),
-    Device("o1", "observer", seed=0, database="w1"),
+    Device("o1", "observer", seed=0, database="w4"),
 )
-STEADY = [d.name for d in DEVICES if d.role != "observer" and d.servers == "servers"]
+STEADY = [d.name for d in DEVICES if not d.is_beside and d.servers == "servers"]
 SYNCS = 2
 """How often each device with a steady network syncs before a server is killed, and after."""
 
