@@ -19,6 +19,7 @@ test: ## run the tests, with MariaDB and other languages, which it installs wher
 soak: ## let many devices sync at once for a minute, and restart the database under them for another
 	@.ci/setup.sh mariadb
 	@SYNCSESSION_SOAK_SECONDS=60 $(VENV_PYTHON) -m pytest -s tests/scenarios/test_under_load.py
+	@SYNCSESSION_SOAK_SECONDS=60 $(VENV_PYTHON) -m pytest -s tests/scenarios/test_concurrent_devices.py
 
 check: ## lint, check the format, the types and the generated reference
 	@.ci/setup.sh

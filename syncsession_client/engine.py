@@ -61,6 +61,9 @@ BATCH_ROWS = 1000
 
 MOST_BATCH_ROWS = 10_000
 
+_FOLDS = 5
+"""How often a push folds anew because a program has written in the moment before it sealed."""
+
 PUSH_STATUS_TIMEOUT = 300.0
 """Seconds that a push waits for the outcome of its session, unless the caller says otherwise."""
 
@@ -242,6 +245,16 @@ class SyncEngine:
         self._warnings += reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
 
     def _push(self) -> Pushed:
+        for _ in range(_FOLDS):
+            self._fold()
+            with suppress(push.NotFolded):
+                outgoing = self._seal(is_to_be_whole=True)
+                break
+        else:  # rather half of a transaction than never anything
+            outgoing = self._seal(is_to_be_whole=False)
+        return self._send(outgoing) if outgoing else Pushed()
+
+    def _fold(self) -> None:
         with self._store.write():
             self._store.check_schema()
             folded = reconcile.bring_up_to_date(
@@ -253,15 +266,16 @@ class SyncEngine:
                 f"{folded.null_keys} edits are of rows with NULL in their primary key; they cannot "
                 "be synced until the rows have a key"
             )
-        tables = self._store.tables()
-        outgoing = push.seal(
+
+    def _seal(self, *, is_to_be_whole: bool) -> Outgoing | None:
+        return push.seal(
             self._store,
             self._outbox,
-            tables,
+            self._store.tables(),
             batch_rows=self._batch_rows,
+            is_to_be_whole=is_to_be_whole,
             cancellation=self._cancellation,
         )
-        return self._send(outgoing) if outgoing else Pushed()
 
     def _resume_push(self) -> Pushed:
         """Send on what was sealed before and not acknowledged, unless it is of another time."""

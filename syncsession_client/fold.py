@@ -39,6 +39,11 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
     return Folded(generation, nulls)
 
 
+def is_folded(store: DeviceStore, tables: Sequence[SyncTable]) -> bool:
+    """Whether every log is empty."""
+    return not any(store.first(FOLD.is_pending(t=t)) for t in tables)
+
+
 def fold_unlogged(
     store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], most: int, *, is_begun: bool
 ) -> int:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from .flight import in_flight
+from .fold import is_folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
 from .progress import NEVER, Cancellation, Progress, Report
@@ -35,22 +36,34 @@ class Pushed:
     rows: int = 0
 
 
+class NotFolded(Exception):  # it is what happened, not a fault
+    """A program has written since the fold."""
+
+
 def seal(
     store: DeviceStore,
     outbox: Outbox,
     tables: Sequence[SyncTable],
     *,
     batch_rows: int,
+    is_to_be_whole: bool = False,
     cancellation: Cancellation = NEVER,
 ) -> Outgoing | None:
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
     A row whose values are those that the server has is not sent; it is settled with the others.
     The generation is that of the rows as they are read: others may fold at any time.
+
+    Raises:
+        NotFolded: with `is_to_be_whole`, where the log holds anything. A row that was edited since
+            the fold stays behind, and without it the session would have half of the transactions
+            that had edited it before.
     """
     number = 0
     with outbox.transaction(), store.read():
         store.check_schema()
+        if is_to_be_whole and not is_folded(store, tables):
+            raise NotFolded
         state = store.state()
         outgoing = Outgoing(str(uuid.uuid4()), state.device_id, state.generation)
         outbox.begin_outgoing(outgoing)

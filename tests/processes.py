@@ -28,7 +28,7 @@ _READY = re.compile(r"syncsession-server is ready on (\S+) ")
 _POLL_SECONDS = 0.02
 
 # Whoever kills pytest kills what it started. Only for what its main thread started.
-_WITH_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
+WITH_PARENT = ("setpriv", "--pdeathsig", "KILL") if shutil.which("setpriv") else ()
 
 
 def until(is_so: Callable[[], Any], *, every: float = _POLL_SECONDS) -> None:
@@ -54,7 +54,7 @@ class ServerProcess:
         with log.open("wb") as written:
             self._process = subprocess.Popen(
                 [
-                    *(*_WITH_PARENT, sys.executable, "-m", "syncsession_server", "run"),
+                    *(*WITH_PARENT, sys.executable, "-m", "syncsession_server", "run"),
                     *("--port", "0", "--database", database, *flags),
                 ],
                 stdin=subprocess.DEVNULL,

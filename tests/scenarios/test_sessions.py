@@ -6,10 +6,12 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 
 import pytest
 from support import SECONDS, Device, World, everyone_syncs, serving
 
+from syncsession_client import engine
 from syncsession_client.engine import SyncEngine
 from syncsession_client.progress import Cancellation, Cancelled, Progress
 from syncsession_client.protocol import bodies
@@ -270,6 +272,51 @@ def test_an_edit_that_is_folded_before_the_push_of_its_row_is_acknowledged_stays
     assert a.dirty("note") == [("x",)]
     assert a.push().pushed.rows == 1
     assert a.clone("b.db").rows("SELECT body FROM note") == [("later",)]
+
+
+def after_folds(monkeypatch, work: Callable[[], None], *, times: int) -> None:
+    """Have this done after each of the next folds of a push, before it seals."""
+    left = [work] * times
+
+    def point(name: str) -> None:
+        if name == "fold.done" and left:
+            left.pop()()
+
+    monkeypatch.setattr(engine, "point", point)
+
+
+ORDERS = ("CREATE TABLE sale (id TEXT PRIMARY KEY)", "CREATE TABLE sold (id TEXT PRIMARY KEY, n)")
+
+
+def sell(device: Device) -> None:
+    """A transaction of two tables: what was sold in all is the number of sales."""
+    device.execute(
+        "INSERT INTO sale VALUES (hex(randomblob(8)))",
+        "INSERT INTO sold VALUES ('all', 1) ON CONFLICT (id) DO UPDATE SET n = n + 1",
+    )
+
+
+def test_a_transaction_between_the_fold_and_the_seal_splits_no_other(world, monkeypatch):
+    a = world.device("a.db", *ORDERS)
+    a.sync()
+    b = a.clone("b.db")
+    sell(a)
+    with monkeypatch.context() as patch:
+        after_folds(patch, lambda: sell(a), times=2)
+        a.push()
+    b.pull()
+    assert b.rows("SELECT count(*) FROM sale") == b.rows("SELECT n FROM sold") == [(3,)]
+
+
+def test_a_program_that_writes_after_every_fold_keeps_no_push_from_its_end(world, monkeypatch):
+    a = world.device("a.db", *ORDERS)
+    a.sync()
+    sell(a)
+    with monkeypatch.context() as patch:
+        after_folds(patch, lambda: sell(a), times=1000)
+        assert a.push().pushed.rows > 0
+    a.sync()
+    assert a.clone("b.db").rows("SELECT n FROM sold") == a.rows("SELECT count(*) FROM sale")
 
 
 def test_a_push_whose_answer_was_lost_is_seen_through_by_the_next_sync(world, monkeypatch):
