@@ -12,6 +12,7 @@ import msgspec
 
 from . import clone, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
+from .defaults import BATCH_ROWS, MOST_BATCH_ROWS, PUSH_STATUS_TIMEOUT
 from .fold import fold
 from .lock import SyncLock
 from .outbox import Outbox, Outgoing
@@ -52,14 +53,6 @@ _SEAL_ANEW = (
     UnknownTable,
 )
 """Refusals after which the session cannot be committed any more: its rows are dirty still."""
-
-BATCH_ROWS = 1000
-"""Rows in a batch, unless the caller says otherwise."""
-
-MOST_BATCH_ROWS = 10_000
-
-PUSH_STATUS_TIMEOUT = 300.0
-"""Seconds that a push waits for the outcome of its session, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True)
