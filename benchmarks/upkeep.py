@@ -154,8 +154,8 @@ def agree(path: Path, keys: str, count: int) -> None:
     set_up(path, keys, count)
     with DeviceStore(path) as store, Outbox(path) as outbox:
         with store.write():
-            folded = fold(store, store.tables())
-        sealed = push.seal(store, outbox, store.tables(), folded, batch_rows=1000)
+            fold(store, store.tables())
+        sealed = push.seal(store, outbox, store.tables(), batch_rows=1000)
         assert sealed is not None
         outcome: dict[str, Any] = {"number": 1, "corrected": False}
         push.acknowledge(store, outbox, store.tables(), sealed, outcome)

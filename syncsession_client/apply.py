@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from . import triggers
+from . import copies, triggers
 from .fold import fold
 from .identity import SyncTable
 from .progress import NEVER, Cancellation, Progress, Report
@@ -42,11 +42,15 @@ class Orphans:
 
 @dataclass
 class Pulled:
-    """What a pull did. `kept_rows` came from the server and are dirty here, so they wait."""
+    """What a pull did. `kept_rows` came from the server and are dirty here, so they wait.
+
+    `outdated_rows` were dirty, and older than what another copy of this file has pushed.
+    """
 
     sessions: SessionSet = field(default_factory=SessionSet)
     rows: int = 0
     kept_rows: int = 0
+    outdated_rows: int = 0
     orphans: list[Orphans] = field(default_factory=list)
 
 
@@ -81,9 +85,14 @@ def apply(
     downloaded: Iterable[tuple[PulledBatch, Payload]],
     *,
     report: Report,
+    is_copy: bool = False,
+    is_another: bool = False,
     cancellation: Cancellation = NEVER,
 ) -> Pulled:
     """Apply every downloaded row that is not dirty here, and note the sessions as processed.
+
+    Of a file that is a copy some dirty rows give way first. `is_another`: it becomes a device of
+    its own by this.
 
     Decoding and staging come first, outside the write lock. Then one transaction folds (an edit
     made a moment ago counts as dirty) and changes the application's tables set by set.
@@ -102,6 +111,11 @@ def apply(
             firing = triggers.firing(store, tables)
             store.fire_triggers(False)
             _find_changed(store, list(staged.values()), generation)
+            for incoming in staged.values() if is_copy else ():
+                pulled.outdated_rows += copies.give_way(store, incoming.table, incoming.name)
+            if is_another:
+                copies.become_another(store)
+                point("copy.another")
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.wire_name for t in tables])

@@ -39,6 +39,7 @@ def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
     for table in tables:
         remove(store, table)
     store.run(STATE.drop_processed)
+    store.run(STATE.drop_conflicts)
     store.run(STATE.drop_tables)
     store.run(STATE.drop_state)
 
@@ -77,7 +78,7 @@ def drop_triggers(store: DeviceStore, names: Iterable[str]) -> None:
 
 def state_statements() -> tuple[str, ...]:
     """The statements that make the device's own tables."""
-    return (STATE.create_state, STATE.create_tables, STATE.create_processed)
+    return (STATE.create_state, STATE.create_tables, STATE.create_processed, STATE.create_conflicts)
 
 
 def statements(table: SyncTable) -> Iterator[tuple[str, str]]:

@@ -291,6 +291,11 @@ def status(database: Path, as_json: bool) -> None:
             f"{name} leaves it out"
             for name in found["new_tables"]
         ),
+        *(
+            [f"lost      {found['conflicts']} edits that gave way: _syncsession_conflicts"]
+            if found["conflicts"]
+            else []
+        ),
         *(f"warning   {text}" for text in found["warnings"]),
     ]
     _print(found, as_json, "\n".join(lines))

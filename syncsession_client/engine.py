@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from . import clone, pull, push, reconcile, schema_changes
+from . import clone, copies, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
 from .defaults import BATCH_ROWS, MOST_BATCH_ROWS, PUSH_STATUS_TIMEOUT
 from .fold import fold
@@ -21,8 +21,10 @@ from .protocol.errors import (
     AlreadyExists,
     BadRequest,
     BatchDamaged,
+    CopiedDevice,
     ForbiddenModifier,
     NotWritable,
+    ServerRestored,
     SessionExpired,
     SessionState,
     SyncError,
@@ -47,6 +49,7 @@ from .wire_names import described, distinct
 _SEAL_ANEW = (
     BadRequest,
     ForbiddenModifier,
+    ServerRestored,
     SessionState,
     TooLarge,
     UnknownSession,
@@ -114,6 +117,7 @@ class SyncEngine:
         self._report = report
         self._cancellation = cancellation or Cancellation()
         self._warnings: list[str] = []
+        self._lost: int | None = None  # a session of ours that went with the sidecar
 
     def __enter__(self) -> "SyncEngine":
         with ExitStack() as stack:
@@ -142,14 +146,16 @@ class SyncEngine:
         with self._reporting():
             earlier = self._prepare()
             kept = self._finish_pull()
-            pushed = _pushed(earlier, self._push())
-            return self._done(pushed, _pulled(kept, self._pull()))
+            caught_up, pushed = self._push_as_oneself()
+            pulled = _pulled(_pulled(kept, caught_up), self._pull())
+            return self._done(_pushed(earlier, pushed), pulled)
 
     def push(self) -> Synced:
-        """Push what is dirty."""
+        """Push what is dirty; a file that turns out to be a copy of another's pulls first."""
         with self._reporting():
             earlier = self._prepare()
-            return self._done(_pushed(earlier, self._push()), Pulled())
+            caught_up, pushed = self._push_as_oneself()
+            return self._done(_pushed(earlier, pushed), caught_up)
 
     def pull(self) -> Synced:
         """Pull what other devices committed."""
@@ -203,10 +209,26 @@ class SyncEngine:
         self._register()
         self._cancellation.check()
         pushed = self._resume_push()
-        if self._store.state().sealed_session_id is not None:
+        lost = self._store.state().sealed_session_id
+        if lost is not None:
+            self._lost = self._number_of(lost)
             with self._store.write():
                 reconcile.doubt(self._store)
         return pushed
+
+    def _number_of(self, session_id: str) -> int | None:
+        """The number of a session that the server knows."""
+        try:
+            return int(self._transport.push_status(session_id)["number"])
+        except UnknownSession:
+            return None
+
+    def _push_as_oneself(self) -> tuple[Pulled, Pushed]:
+        """Push; where another copy of this file has pushed too, pull that first."""
+        try:
+            return Pulled(), self._push()
+        except CopiedDevice:
+            return self._pull(), self._push()
 
     def _follow_schema(self) -> None:
         """Let what sync keeps follow the tables of the application."""
@@ -229,7 +251,6 @@ class SyncEngine:
             self._store,
             self._outbox,
             tables,
-            folded,
             batch_rows=self._batch_rows,
             cancellation=self._cancellation,
         )
@@ -241,12 +262,12 @@ class SyncEngine:
         if outgoing is None:
             return Pushed()
         is_ours = outgoing.device_id == state.device_id
-        if not is_ours or outgoing.generation > state.generation:
+        if not is_ours or outgoing.session_id != state.sealed_session_id:
             self._outbox.drop_outgoing()
             return Pushed()
         try:
             return self._send(outgoing, is_resumed=True)
-        except (SessionExpired, UnknownSession):
+        except (CopiedDevice, SessionExpired, UnknownSession):
             return Pushed()
 
     def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed:
@@ -260,11 +281,15 @@ class SyncEngine:
                     self._outbox,
                     self._transport,
                     outgoing,
+                    copies.all_processed(self._store),
                     check_tenant=self._check_tenant,
                     status_timeout=self._push_status_timeout,
                     report=self._report,
                     cancellation=self._cancellation,
                 )
+            except CopiedDevice:
+                self._forget_sealed()
+                raise
             except _SEAL_ANEW:
                 self._outbox.drop_outgoing()
                 raise
@@ -278,6 +303,14 @@ class SyncEngine:
             outcome,
             is_resumed=is_resumed,
         )
+
+    def _forget_sealed(self) -> None:
+        """Drop a session that the server has refused to begin, and what was pulled before that."""
+        self._outbox.drop_incoming()
+        with self._store.write():
+            self._store.run(STATE.set_sealed, {"session_id": None})
+        point("copy.told")
+        self._outbox.drop_outgoing()
 
     def _finish_pull(self) -> Pulled:
         """Finish the pull that the outbox keeps from an earlier time."""
@@ -319,6 +352,8 @@ class SyncEngine:
         downloaded = pull.download(
             self._outbox, self._transport, begun, cancellation=self._cancellation
         )
+        is_copy = copies.is_behind_itself(self._store, begun.answer.pushed)
+        is_another = is_copy and begun.answer.pushed != self._lost
         try:
             with closing(downloaded):
                 pulled = apply(
@@ -327,6 +362,8 @@ class SyncEngine:
                     begun.answer,
                     downloaded,
                     report=self._report,
+                    is_copy=is_copy,
+                    is_another=is_another,
                     cancellation=self._cancellation,
                 )
         except (Unappliable, BatchDamaged):
@@ -338,8 +375,24 @@ class SyncEngine:
             point("pull.dropped")
             with suppress(TryLater):  # the rows are here; the server forgets its copy later
                 self._transport.complete_pull(begun.pull_id)
+        if is_another:
+            self._tell_another()
+        if pulled.outdated_rows:
+            self._warnings.append(
+                f"{pulled.outdated_rows} edits were older than what another copy of this file has "
+                "pushed of the same rows; they are kept in _syncsession_conflicts"
+            )
         self._report(Progress("pull_complete", done_rows=pulled.rows, total_rows=pulled.rows))
         return pulled
+
+    def _tell_another(self) -> None:
+        """Go on as the device that this file has become."""
+        state = self._store.state()
+        self._transport.become(state.device_id)
+        self._warnings.append(
+            f"{self._database} is a copy of device {state.copied_from}, or came back from a "
+            f"backup: it is device {state.device_id} from now on"
+        )
 
     def _register(self) -> None:
         """Describe the tables to the server, where it has not heard of them as they are."""
@@ -420,5 +473,6 @@ def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
         earlier.sessions | later.sessions,
         earlier.rows + later.rows,
         earlier.kept_rows + later.kept_rows,
+        earlier.outdated_rows + later.outdated_rows,
         earlier.orphans + later.orphans,
     )

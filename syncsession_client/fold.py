@@ -2,8 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-import uuid_utils
+from xxhash import xxh3_64_digest
 
 from .identity import SyncTable
 from .protocol.kill_points import point
@@ -33,7 +34,7 @@ def fold(store: DeviceStore, tables: Sequence[SyncTable]) -> Folded:
         store.run(STATE.set_generation, {"generation": generation})
         for table in pending:
             nulls += store.count(FOLD.null_keys(t=table))
-            _fold_table(store, table, tables, generation)
+            _fold_table(store, table, tables, _made_of(store, table, generation))
             point("fold.inside")
     return Folded(generation, nulls)
 
@@ -54,7 +55,7 @@ def fold_unlogged(
     if found:
         generation = store.state().generation + 1
         store.run(STATE.set_generation, {"generation": generation})
-        _fold_collected(store, table, tables, generation)
+        _fold_collected(store, table, tables, _made_of(store, table, generation))
     return found
 
 
@@ -63,21 +64,27 @@ def last_entries(store: DeviceStore) -> tuple[int, ...]:
     return tuple(store.count(FOLD.last_entry(t=t)) for t in store.tables())
 
 
+def _made_of(store: DeviceStore, table: SyncTable, generation: int) -> dict[str, Any]:
+    """The number of the fold, and what tells its entries from those of any other."""
+    told_by = f"{store.state().device_id} {table.name} {generation}"
+    return {"generation": generation, "fold": xxh3_64_digest(told_by.encode())}
+
+
 def _fold_table(
-    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], made: dict[str, Any]
 ) -> None:
     _collect(store, table)
-    _fold_collected(store, table, tables, generation)
+    _fold_collected(store, table, tables, made)
 
 
 def _fold_collected(
-    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], generation: int
+    store: DeviceStore, table: SyncTable, tables: Sequence[SyncTable], made: dict[str, Any]
 ) -> None:
     for column, rows in table.parents.items():
-        store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows))
-    number = {"generation": generation}
+        store.run(FOLD.add_placeholders(t=table, column=column, parent_rows=rows), made)
+    number = {"generation": made["generation"]}
     if table.is_local:
-        _fold_local(store, table, generation)
+        _fold_local(store, table, made)
     elif table.is_mapped:
         store.run(FOLD.tombstone_mapped(t=table), number)
         store.run(FOLD.insert_mapped(t=table), number)
@@ -105,7 +112,7 @@ def _collect(store: DeviceStore, table: SyncTable) -> None:
         store.run(FOLD.correct_keys(t=table))
 
 
-def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
+def _fold_local(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -> None:
     has_gone = store.first(FOLD.has_gone(t=table)) is not None
     if has_gone:
         store.run(FOLD.mark_returned(t=table))
@@ -114,14 +121,16 @@ def _fold_local(store: DeviceStore, table: SyncTable, generation: int) -> None:
         store.run(FOLD.mark_reborn(t=table))
     if store.first(FOLD.has_moves(t=table)):
         store.run(FOLD.mark_moved(t=table))
-        _fold_in_order(store, table, generation)
+        _fold_in_order(store, table, made)
         return
-    number = {"generation": generation}
+    number = {"generation": made["generation"]}
     store.run(FOLD.tombstone_local(t=table), number)
     store.run(FOLD.touch_local(t=table), number)
     if has_gone:
         store.run(FOLD.adopt_placeholders(t=table), number)
-    store.run(FOLD.insert_local(t=table), number)
+    if store.first(FOLD.has_made(t=table)):
+        store.run(FOLD.find_made(t=table))
+    store.run(FOLD.insert_local(t=table), made)
 
 
 @dataclass(frozen=True)
@@ -134,6 +143,7 @@ class _Entry:
     at: str
     by: str
     changes: int | None
+    new_id: bytes
     row_id: bytes | None = None
 
     def is_replaced_by(self, after: "_Entry") -> bool:
@@ -150,14 +160,14 @@ class _Entry:
         return (self.op, after.op, self.seq + 1) == ("M", "N", after.seq)
 
 
-def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> None:
+def _fold_in_order(store: DeviceStore, table: SyncTable, made: dict[str, Any]) -> None:
     """Fold entry by entry: a changed integer key moves the identity along, through any chain."""
-    put_one = FOLD.put_one(t=table)
-    before = uuid_utils.uuid7().bytes  # the ids of rows that are new here are greater
-    last = _Entry(0, None, "", "", "", None)
+    put_one, generation = FOLD.put_one(t=table), made["generation"]
+    last = _Entry(0, None, "", "", "", None, b"")
     deleted: dict[object, _Entry] = {}
     awaited: dict[bytes, object] = {}
-    for found in store.rows(FOLD.entries(t=table)):
+    new_ids: list[bytes] = []
+    for found in store.rows(FOLD.entries(t=table), made):
         entry = _Entry(*found)
         live = _first(store, FOLD.find_live(t=table), entry.key)
         if live is not None and last.is_moved_to(entry) and last.row_id is not None:
@@ -168,6 +178,8 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
         row_id, was_awaited = _row_of(store, table, entry, last, live)
         if was_awaited and row_id is not None:
             awaited[row_id] = entry.key
+        elif row_id == entry.new_id:
+            new_ids.append(entry.new_id)
         if row_id is not None:
             # A moved row is out of the way until its new key, which follows at once.
             is_deleted = int(entry.op in "DM")
@@ -175,7 +187,7 @@ def _fold_in_order(store: DeviceStore, table: SyncTable, generation: int) -> Non
         last = replace(entry, row_id=row_id)
         if entry.op == "D":
             deleted[entry.key] = last
-    store.run(FOLD.forget_unknown(t=table), {"before": before})
+    store.run_many(FOLD.forget_unknown(t=table), ({"row_id": new_id} for new_id in new_ids))
     for row_id, key in awaited.items():
         store.run(FOLD.await_again(t=table), {"row_id": row_id, "key": key})
 
@@ -191,7 +203,7 @@ def _row_of(
     if live is not None or entry.op in "DM":
         return live, False
     waiting = _first(store, FOLD.find_placeholder(t=table), entry.key)
-    return waiting or uuid_utils.uuid7().bytes, waiting is not None
+    return waiting or entry.new_id, waiting is not None
 
 
 def _first(store: DeviceStore, sql: str, key: object) -> bytes | None:

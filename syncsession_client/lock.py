@@ -48,7 +48,8 @@ class SyncLock:
         point("lock.taken")
         holder = Holder(self._act, os.getpid(), f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}")
         os.ftruncate(self._file, 0)
-        os.pwrite(self._file, msgspec.json.encode(holder) + b"\n", 0)
+        with suppress(OSError):  # on a full disk it is locked all the same, and names no holder
+            os.pwrite(self._file, msgspec.json.encode(holder) + b"\n", 0)
         return self
 
     def __exit__(self, *_: object) -> None:

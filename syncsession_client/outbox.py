@@ -14,7 +14,7 @@ import apsw
 import msgspec
 
 from .protocol.bodies import Payload
-from .protocol.errors import DatabaseLocked, NotWritable, SidecarDamaged
+from .protocol.errors import DatabaseLocked, DiskFull, NotWritable, SidecarDamaged
 from .protocol.kill_points import point
 from .statements import load
 
@@ -58,6 +58,8 @@ class Outbox:
             self._db = self._open()
         except (apsw.BusyError, apsw.LockedError) as error:
             raise DatabaseLocked(f"another sync of {database} is running; try again") from error
+        except apsw.FullError as error:
+            raise self._is_full() from error
         except (apsw.CantOpenError, apsw.ReadOnlyError, apsw.IOError) as error:
             raise NotWritable(f"{self.path} cannot be written: {error}") from error
 
@@ -233,8 +235,13 @@ class Outbox:
             ) from error
         except apsw.BusyError as error:
             raise DatabaseLocked(f"another sync is using {self.path}; try again") from error
-        except (apsw.FullError, apsw.IOError, apsw.ReadOnlyError) as error:
+        except apsw.FullError as error:
+            raise self._is_full() from error
+        except (apsw.IOError, apsw.ReadOnlyError) as error:
             raise NotWritable(f"{self.path} cannot be written: {error}") from error
+
+    def _is_full(self) -> DiskFull:
+        return DiskFull(f"there is no room for {self.path}: make some, then try again")
 
     def _shrink(self) -> None:
         if self.path.stat().st_size > _SHRINK_ABOVE:

@@ -31,13 +31,15 @@ class PullAnswer(msgspec.Struct, frozen=True):
 
     `sessions` are the numbers that had ended at the moment of the pull's snapshot, all of them:
     committed ones, whose rows the batches hold, and failed or expired ones, which have none.
-    `encoding` is that of the batches which are here already.
+    `encoding` is that of the batches which are here already. `pushed` is the newest session of this
+    device that is committed, or None.
     """
 
     tenant_id: str
     sessions: list[list[int]]
     batches: list[PulledBatch]
     encoding: str = "identity"
+    pushed: int | None = None
 
     @property
     def is_held(self) -> bool:

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from .flight import in_flight
-from .fold import Folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
 from .progress import NEVER, Cancellation, Progress, Report
@@ -40,7 +39,6 @@ def seal(
     store: DeviceStore,
     outbox: Outbox,
     tables: Sequence[SyncTable],
-    folded: Folded,
     *,
     batch_rows: int,
     cancellation: Cancellation = NEVER,
@@ -48,11 +46,13 @@ def seal(
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
     A row whose values are those that the server has is not sent; it is settled with the others.
+    The generation is that of the rows as they are read: others may fold at any time.
     """
-    outgoing = Outgoing(str(uuid.uuid4()), store.state().device_id, folded.generation)
     number = 0
     with outbox.transaction(), store.read():
         store.check_schema()
+        state = store.state()
+        outgoing = Outgoing(str(uuid.uuid4()), state.device_id, state.generation)
         outbox.begin_outgoing(outgoing)
         for table in tables:
             if not store.first(ROWS.has_dirty(t=table)):
@@ -70,6 +70,7 @@ def send(
     outbox: Outbox,
     transport: Transport,
     outgoing: Outgoing,
+    processed: SessionSet,
     *,
     check_tenant: Callable[[str], None],
     status_timeout: float,
@@ -79,6 +80,7 @@ def send(
     """Send every batch that the server lacks, commit, and wait for the outcome.
 
     Raises:
+        CopiedDevice: another copy of the file has pushed what this one has not processed.
         SessionExpired: the server let the session go; seal again.
         SessionFailed: the server refused the session; nothing of it was applied.
         StillCommitting: there is no outcome after `status_timeout` seconds; send again later.
@@ -89,6 +91,7 @@ def send(
     begun = transport.begin_push(
         outgoing.session_id,
         [{"name": name, "rows": rows, "batches": count} for name, rows, count in tables],
+        processed.to_wire(),
     )
     point("push.begun")
     check_tenant(begun["tenant_id"])

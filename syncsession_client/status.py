@@ -35,6 +35,7 @@ def read_status(path: Path) -> dict[str, Any]:
         return {
             "database": str(path),
             "device_id": state.device_id,
+            "copied_from": state.copied_from,
             "server": state.server_url,
             "tenant_id": state.tenant_id,
             "user_id": state.user_id,
@@ -48,6 +49,7 @@ def read_status(path: Path) -> dict[str, Any]:
                 for t in tables
             ],
             "missing_tables": [t.name for t in store.all_tables() if t.is_missing],
+            "conflicts": store.count(STATE.count_conflicts),
             "new_tables": schema_changes.newcomers(store),
             "warnings": warnings,
         }

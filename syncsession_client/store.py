@@ -3,6 +3,7 @@
 import json
 import os
 import stat
+import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -11,12 +12,13 @@ from typing import Any
 
 import apsw
 import msgspec
-import uuid_utils
+from xxhash import xxh3_64_intdigest
 
 from .identity import Registration, SyncTable, arrange
 from .protocol.batches import Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
+    DiskFull,
     NoSuchFile,
     NotADatabase,
     NotInitialized,
@@ -33,6 +35,11 @@ from .statements import load
 SCHEMA = load("client/schema.sql")
 STATE = load("client/state.sql")
 
+_UNIX_EPOCH = 2440587.5  # as a Julian day
+_TWO_WORDS = struct.Struct(">QQ")
+
+_encode = msgspec.msgpack.Encoder().encode
+
 
 @dataclass(frozen=True)
 class State:
@@ -47,6 +54,7 @@ class State:
     is_registered: bool
     sealed_session_id: str | None
     checked_generation: int
+    copied_from: str | None
 
 
 class DeviceStore:
@@ -347,7 +355,7 @@ class DeviceStore:
             self._db.execute(SCHEMA.trust_the_process)
             self._db.execute(SCHEMA.journal_in_memory)
         self._db.execute(SCHEMA.schema_version)  # the first look into the file
-        self._db.create_scalar_function("uuid7", _uuid7, 0)
+        self._db.create_scalar_function("row_id", _row_id, 4)
         self._db.create_scalar_function("row_digest", digest)
         self._db.create_scalar_function("row_part", lambda *values: msgspec.msgpack.encode(values))
         self._db.create_scalar_function("digest_of_parts", _digest_of_parts)
@@ -373,7 +381,11 @@ class DeviceStore:
             raise NotWritable(f"{self.path} cannot be {self._act}: {error}") from error
         except (apsw.BusyError, apsw.LockedError) as error:
             raise DatabaseLocked(f"another program writes to {self.path}; try again") from error
-        except (apsw.FullError, apsw.IOError) as error:
+        except apsw.FullError as error:
+            raise DiskFull(
+                f"there is no room for {self.path}: make some, then try again"
+            ) from error
+        except apsw.IOError as error:
             raise NotWritable(f"{self.path} cannot be written now: {error}") from error
         except apsw.AuthError as error:
             raise Unappliable(f"{self.path}: not only a definition: {error}") from error
@@ -404,8 +416,18 @@ def _check_file(path: Path, needed: int) -> None:
         raise NotWritable(f"{path} cannot be {act}: give its owner, or yourself, the permission")
 
 
-def _uuid7(*_: object) -> bytes:
-    return uuid_utils.uuid7().bytes
+def _row_id(*entry: Any) -> bytes:
+    """The id of the row that an entry (at, fold, seq, key) made; of a copy's same entry, the same.
+
+    It is a UUIDv7 (RFC 9562, 5.7): the time, `seq` as a counter of 32 bits, which keeps the ids of
+    one statement in order, as trees like them, and a hash of the entry in place of chance.
+    """
+    at, _fold, seq, _key = entry
+    time: int = max(0, round((at - _UNIX_EPOCH) * 86_400_000)) & 0xFFFF_FFFF_FFFF
+    chance = xxh3_64_intdigest(_encode(entry)) & 0x3FF_FFFF_FFFF
+    return _TWO_WORDS.pack(
+        time << 16 | 7 << 12 | seq >> 20 & 0xFFF, 2 << 62 | (seq & 0xF_FFFF) << 42 | chance
+    )
 
 
 def _digest_of_parts(*parts: Any) -> bytes:

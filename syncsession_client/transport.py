@@ -81,9 +81,22 @@ class Transport:
         """
         return self._json("PUT", "/v1/tables", content=b'{"tables":' + tables + b"}")
 
-    def begin_push(self, session_id: str, tables: list[dict[str, Any]]) -> dict[str, Any]:
-        """Open a push session, or see where it stands: `{number, status, received, encodings}`."""
-        return self._json("PUT", f"/v1/push/{session_id}", body={"tables": tables})
+    def become(self, device_id: str) -> None:
+        """Be another device from now on."""
+        self._client.headers[protocol.DEVICE_HEADER] = device_id
+
+    def begin_push(
+        self,
+        session_id: str,
+        tables: list[dict[str, Any]],
+        processed: list[list[int]] | None = None,
+    ) -> dict[str, Any]:
+        """Open a push session, or see where it stands: `{number, status, received, encodings}`.
+
+        `processed` are the sessions that the device has: the server refuses a copy by them.
+        """
+        told = {} if processed is None else {"processed": processed}
+        return self._json("PUT", f"/v1/push/{session_id}", body={"tables": tables} | told)
 
     def send_batch(self, session_id: str, number: int, payload: bytes, encoding: str) -> None:
         """Send a batch, encoded; sending it again changes nothing."""
@@ -103,7 +116,7 @@ class Transport:
         return self._json("GET", f"/v1/push/{session_id}")
 
     def begin_pull(self, pull_id: str, text: bytes) -> bytes:
-        """Begin a pull: the JSON text of `{tenant_id, sessions, batches, encoding}`."""
+        """Begin a pull: the JSON text of `{tenant_id, sessions, pushed, batches, encoding}`."""
         return self._request("PUT", f"/v1/pull/{pull_id}", content=text).content
 
     def get_batch(self, pull_id: str, number: int) -> Payload:

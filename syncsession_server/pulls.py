@@ -113,20 +113,23 @@ class _Spool:
 
 
 async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limits) -> str:
-    """The JSON text `{tenant_id, sessions, batches}` that answers a pull.
+    """The JSON text `{tenant_id, sessions, pushed, batches}` that answers a pull.
 
     Asked again, a spooled pull answers the same; another looks anew.
 
     Raises:
         ReseedRequired: the device lacks sessions that the server has forgotten.
+        ServerRestored: the device has processed what this server has not given out.
     """
     ours = {"tenant_id": tenant_id, "pull_id": request.pull_id}
 
-    async def work(tx: Transaction) -> tuple[str | None, _Spool, SessionSet]:
+    device = {"tenant_id": tenant_id, "device_id": request.device_id}
+
+    async def work(tx: Transaction) -> tuple[str | None, _Spool, tuple[SessionSet, int | None]]:
         spool = _Spool(store, limits)
         kept = await tx.first(store.sql.pulls.find, ours)
         if kept is not None:
-            return str(kept[0]), spool, SessionSet()
+            return str(kept[0]), spool, (SessionSet(), None)
         settled = await _settled(store, tx, tenant_id, request)
         unseen = _unseen(store, tx, tenant_id, request, settled, limits.batch_rows)
         try:
@@ -137,13 +140,19 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
         except BaseException:
             await spool.abandon()
             raise
-        return None, spool, settled
+        pushed = await tx.first(store.sql.sessions.last_of_device, device)
+        return None, spool, (settled, pushed[0] if pushed else None)
 
-    kept, spool, settled = await with_tables(store, lambda: store.read(work))
+    kept, spool, (settled, pushed) = await with_tables(store, lambda: store.read(work))
     if kept is not None:
         await store.run(store.sql.pulls.keep, ours | {"now": now()}, durable=False)
         return kept
-    answer = {"tenant_id": tenant_id, "sessions": settled.to_wire(), "batches": spool.listed}
+    answer: dict[str, Any] = {
+        "tenant_id": tenant_id,
+        "sessions": settled.to_wire(),
+        "batches": spool.listed,
+    }
+    answer |= {} if pushed is None else {"pushed": pushed}
     if not spool.is_kept:
         for listed, (_, payload) in zip(spool.listed, spool.waiting, strict=True):
             packed = repacked(payload, request.encoding)
@@ -200,6 +209,7 @@ async def _settled(
     tenant = {"tenant_id": tenant_id}
     last, horizon = await tx.first(store.sql.sessions.last_number, tenant) or (0, 0)
     for name, processed, _ in request.asked:
+        sessions.check_not_ahead(processed, last)
         if sessions.is_behind(processed, horizon):
             raise ReseedRequired(
                 f"this device has not synced for longer than the server keeps sessions, and cannot "

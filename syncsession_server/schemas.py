@@ -32,6 +32,20 @@ def _text() -> fields.String:
     return fields.String(validate=validate.Length(max=1_000_000))
 
 
+def _sessions(**options: Any) -> fields.List[Any]:
+    pair: fields.Field[Any] = fields.List(
+        fields.Integer(strict=True), validate=validate.Length(equal=2)
+    )
+    return fields.List(pair, validate=validate.Length(max=100_000), **options)
+
+
+def _session_set(ranges: list[list[int]] | None, name: str) -> SessionSet | None:
+    try:
+        return None if ranges is None else SessionSet.from_wire(ranges)
+    except ValueError as error:
+        raise ValidationError(str(error), name) from error
+
+
 class ColumnSchema(Schema):
     """One column of a described table."""
 
@@ -95,28 +109,25 @@ class PushSchema(Schema):
     tables = fields.List(
         fields.Nested(PushTableSchema), required=True, validate=validate.Length(1, MOST_TABLES)
     )
+    processed = _sessions(load_default=None)
+
+    @post_load
+    def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        """The sessions as a set."""
+        return data | {"processed": _session_set(data["processed"], "processed")}
 
 
 class ProcessedSchema(Schema):
     """Tables that have the same processed set."""
 
     tables = fields.List(_name(), required=True, validate=validate.Length(1, MOST_TABLES))
-    sessions = fields.List(
-        fields.List(fields.Integer(strict=True), validate=validate.Length(equal=2)),
-        required=True,
-        validate=validate.Length(max=100_000),
-    )
-
+    sessions = _sessions(required=True)
     anew = fields.Boolean(load_default=False)
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         """The sessions as a set."""
-        try:
-            sessions = SessionSet.from_wire(data["sessions"])
-        except ValueError as error:
-            raise ValidationError(str(error), "sessions") from error
-        return data | {"sessions": sessions}
+        return data | {"sessions": _session_set(data["sessions"], "sessions")}
 
 
 class PullSchema(Schema):

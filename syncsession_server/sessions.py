@@ -11,7 +11,13 @@ import json
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from syncsession_client.protocol.errors import SessionExpired, SessionFailed, SessionState
+from syncsession_client.protocol.errors import (
+    CopiedDevice,
+    ServerRestored,
+    SessionExpired,
+    SessionFailed,
+    SessionState,
+)
 from syncsession_client.protocol.session_set import SessionSet
 
 ENDED = frozenset({"committed", "failed", "expired"})
@@ -56,6 +62,34 @@ def is_behind(processed: SessionSet, horizon: int) -> bool:
     forgotten = SessionSet.up_to(horizon)
     missed = forgotten - processed
     return bool(missed) and missed != forgotten
+
+
+def check_not_ahead(processed: SessionSet, last_number: int) -> None:
+    """Refuse a device that has processed what this server has not given out yet.
+
+    Raises:
+        ServerRestored: the numbers that come would be missed by it.
+    """
+    if processed.last > last_number:
+        raise ServerRestored(
+            f"this database has processed session {processed.last}, and the server has come to "
+            f"{last_number}: the server's database was restored from an older backup. Bring back a "
+            "newer one; or begin again with a new tenant: take sync out of the database that has "
+            "most, init and sync it, and clone the others from there"
+        )
+
+
+def check_not_copied(processed: SessionSet, last_of_device: int) -> None:
+    """Refuse a push of a device that has forgotten, or never knew, what it pushed before.
+
+    Raises:
+        CopiedDevice: its file is a copy, or came back from a backup.
+    """
+    if last_of_device and last_of_device not in processed:
+        raise CopiedDevice(
+            f"session {last_of_device} was pushed by another copy of this database, or before it "
+            "came back from a backup: pull first, under a device id of its own"
+        )
 
 
 def check_receiving(status: str, session_id: str) -> None:

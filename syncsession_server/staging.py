@@ -24,23 +24,36 @@ class StagedBatch:
     payload: bytes
 
 
-async def begin(
-    store: Store, caller: Caller, session_id: str, device_id: str, tables: list[dict[str, Any]]
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class PushRequest:
+    """A session that a device begins. `processed`: all that it has, where it says so."""
+
+    session_id: str
+    device_id: str
+    tables: list[dict[str, Any]]
+    processed: SessionSet | None
+
+
+async def begin(store: Store, caller: Caller, request: PushRequest) -> dict[str, Any]:
     """Open a session under the tenant's next number; one that is there already is only shown.
 
     Raises:
         WrongTenant: the device is bound to another tenant.
         UnknownTable: the tenant has no such table.
+        CopiedDevice: another copy of the device has pushed what this one has not processed.
+        ServerRestored: the device has processed what this server has not given out.
     """
-    ours = {"tenant_id": caller.tenant_id, "session_id": session_id}
-    await admit_device(store, caller, device_id)
+    ours = {"tenant_id": caller.tenant_id, "session_id": request.session_id}
+    await admit_device(store, caller, request.device_id)
 
     async def work(tx: Transaction) -> dict[str, Any]:
         if await tx.first(store.sql.sessions.find, ours) is None:
-            for table in tables:
+            for table in request.tables:
                 await find_table(store, tx, caller.tenant_id, table["name"])
-            await _open(store, tx, caller, ours | {"device_id": device_id}, tables)
+            device = ours | {"device_id": request.device_id}
+            if request.processed is not None:
+                await _check_processed(store, tx, device, request.processed)
+            await _open(store, tx, caller, device, request.tables)
         session = await _show(store, tx, ours)
         numbers = await tx.all(store.sql.sessions.batch_numbers, ours)
         return session | {"received": SessionSet.of(*(n for (n,) in numbers)).to_wire()}
@@ -56,6 +69,15 @@ async def begin(
 
 class _BegunMeanwhile(Exception):
     """The same session was begun by another request, before this one could take a number."""
+
+
+async def _check_processed(
+    store: Store, tx: Transaction, device: dict[str, Any], processed: SessionSet
+) -> None:
+    last, _ = await tx.first(store.sql.sessions.last_number, device) or (0, 0)
+    sessions.check_not_ahead(processed, last)
+    pushed = await tx.first(store.sql.sessions.last_of_device, device)
+    sessions.check_not_copied(processed, pushed[0] if pushed else 0)
 
 
 async def _open(

@@ -191,8 +191,8 @@ def _difference(before: Content, now: Content) -> list[str]:
 def _seal(store: DeviceStore, outbox: Outbox) -> Outgoing | None:
     with store.write():
         refresh(store, allow_mass_delete=False)
-        folded = bring_up_to_date(store, allow_mass_delete=False)
-    return push.seal(store, outbox, store.tables(), folded, batch_rows=1000)
+        bring_up_to_date(store, allow_mass_delete=False)
+    return push.seal(store, outbox, store.tables(), batch_rows=1000)
 
 
 def _sealed(outbox: Outbox, table: SyncTable) -> Iterator[tuple[Any, ...]]:

@@ -14,7 +14,8 @@ CREATE TABLE _syncsession_state (
     is_registered INTEGER NOT NULL DEFAULT 0,
     sealed_session_id TEXT,
     checked_generation INTEGER NOT NULL DEFAULT 0,
-    left_out TEXT NOT NULL DEFAULT '[]'
+    left_out TEXT NOT NULL DEFAULT '[]',
+    copied_from TEXT
 );
 
 -- name: create_tables
@@ -39,6 +40,31 @@ CREATE TABLE _syncsession_processed (
     PRIMARY KEY (table_name, first_number)
 );
 
+-- name: create_conflicts
+-- Versions of rows that lost. "row": JSON, the key and the values; a BLOB is {"blob": "00ff"}.
+CREATE TABLE _syncsession_conflicts (
+    id INTEGER PRIMARY KEY,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    "row" TEXT NOT NULL,
+    is_deleted INTEGER NOT NULL,
+    modified_at_utc TEXT,
+    modified_by_user_id TEXT,
+    won_session INTEGER NOT NULL,
+    lost_at_utc TEXT NOT NULL
+);
+
+-- name: drop_conflicts
+DROP TABLE _syncsession_conflicts;
+
+-- name: add_conflict
+INSERT INTO _syncsession_conflicts (table_name, "row", is_deleted, modified_at_utc, modified_by_user_id,
+    won_session, lost_at_utc)
+VALUES (:table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id, :won_session,
+    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+
+-- name: count_conflicts
+SELECT count(*) FROM _syncsession_conflicts;
+
 -- name: drop_state
 DROP TABLE _syncsession_state;
 
@@ -54,9 +80,15 @@ VALUES (1, :device_id, :user_id, :server_url);
 
 -- name: read_state
 SELECT s.device_id, s.tenant_id, s.user_id, s.server_url, s.generation, s.schema_version,
-       s.is_registered, s.sealed_session_id, s.checked_generation
+       s.is_registered, s.sealed_session_id, s.checked_generation, s.copied_from
   FROM _syncsession_state AS s
  WHERE s.id = 1;
+
+-- name: become
+-- A copy of another device's file is a device of its own.
+UPDATE _syncsession_state
+   SET copied_from = device_id, device_id = :device_id
+ WHERE id = 1;
 
 -- name: bind_tenant
 UPDATE _syncsession_state

@@ -7,11 +7,11 @@
     │   ├── UnknownTable  UnknownSession  UnknownPull  UnknownRoute
     │   ├── WrongTenant  SchemaContradiction
     │   ├── SessionState ── SessionExpired  SessionFailed
-    │   └── ReseedRequired
+    │   └── ReseedRequired  CopiedDevice  ServerRestored
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable ── NetworkUnavailable
     │   ├── ServerBusy  Maintenance  StillCommitting
-    │   └── DatabaseLocked  SchemaChanging  SidecarDamaged  BatchDamaged
+    │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
     │   ├── NotInitialized  AlreadyInitialized
@@ -150,6 +150,18 @@ class ReseedRequired(RequestError):
     code, status = "reseed_required", 410
 
 
+class CopiedDevice(RequestError):
+    """Another copy of this database has pushed as the same device; this one has to pull first."""
+
+    code, status = "copied_device", 409
+
+
+class ServerRestored(RequestError):
+    """The device is ahead of the server, whose database came back from an older backup."""
+
+    code, status = "server_restored", 409
+
+
 class TryLater(SyncError):
     """Nothing is wrong with the request; the same call may succeed later.
 
@@ -195,6 +207,12 @@ class DatabaseLocked(TryLater):
     """Another program holds the database file's write lock."""
 
     code = "database_locked"
+
+
+class DiskFull(TryLater):
+    """There is no room for the database, or for what stands beside it."""
+
+    code = "disk_full"
 
 
 class SchemaChanging(TryLater):

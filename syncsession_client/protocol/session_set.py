@@ -33,6 +33,11 @@ class SessionSet:
         """The largest number up to which nothing is missing; 0 when 1 is missing."""
         return self.ranges[0][1] if self.ranges and self.ranges[0][0] == 1 else 0
 
+    @property
+    def last(self) -> int:
+        """The largest number; 0 where there is none."""
+        return self.ranges[-1][1] if self.ranges else 0
+
     def __contains__(self, number: int) -> bool:
         return any(first <= number <= last for first, last in self.ranges)
 

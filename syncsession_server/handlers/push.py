@@ -27,8 +27,9 @@ async def begin(request: web.Request) -> web.Response:
     caller.require("sync")
     session_id = requests.path_id(request, "session_id")
     device_id = requests.device_id(request)
-    tables = check(PushSchema(), await requests.body(request))["tables"]
-    session = await staging.begin(store, caller, session_id, device_id, tables)
+    body = check(PushSchema(), await requests.body(request))
+    asked = staging.PushRequest(session_id, device_id, body["tables"], body["processed"])
+    session = await staging.begin(store, caller, asked)
     return web.json_response(session | {"encodings": bodies.ENCODINGS})
 
 

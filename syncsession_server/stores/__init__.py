@@ -21,7 +21,7 @@ from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
 
-_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database")
+_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices")
 
 _T = TypeVar("_T")
 

@@ -485,11 +485,21 @@ def test_a_processed_set_that_is_none_is_refused(door: Door, sessions):
         refused(door.json("PUT", path_of("pull"), body), 400, "bad_request", "sessions")
 
 
-def test_a_processed_set_beyond_all_numbers_is_taken(door: Door):
+def test_a_processed_set_beyond_all_numbers_is_refused(door: Door):
     door.good_session()
-    body = {"processed": [{"tables": [door.table], "sessions": [[1, 2**64 - 1]]}]}
-    response = door.json("PUT", path_of("pull"), body)
-    assert (response.status_code, response.json()["batches"]) == (200, [])
+    beyond = [[1, 2**64 - 1]]
+    pull = {"processed": [{"tables": [door.table], "sessions": beyond}]}
+    push = {"tables": [{"name": door.table, "rows": 1, "batches": 1}], "processed": beyond}
+    with door.nothing_stored():
+        refused(door.json("PUT", path_of("pull"), pull), 409, "server_restored", "backup")
+        refused(door.json("PUT", path_of("push"), push), 409, "server_restored", "backup")
+
+
+def test_a_processed_set_of_a_push_that_is_none_is_refused(door: Door):
+    tables = [{"name": door.table, "rows": 1, "batches": 1}]
+    for sessions in ([[2, 1]], [[0, 1]], [[1]], [["1", 2]], "all"):
+        body = {"tables": tables, "processed": sessions}
+        refused(door.json("PUT", path_of("push"), body), 400, "bad_request", "processed")
 
 
 def test_a_push_or_pull_of_a_table_that_nobody_described_is_refused(door: Door):

@@ -23,6 +23,12 @@ from syncsession_server.tenants import Caller, ago, now
 SECONDS = 60.0
 LONG_AGO, LATER = "2000-01-01T00:00:00.000Z", "9999"
 CALLER = Caller("acme", "alice", frozenset({"sync", "schema"}))
+
+
+def asked(session_id: str, device_id: str) -> staging.PushRequest:
+    return staging.PushRequest(session_id, device_id, [], None)
+
+
 ACME = {"tenant_id": "acme"}
 
 Scenario = Callable[[Store], Awaitable[Any]]
@@ -288,7 +294,7 @@ def test_streams_beside_each_other_get_their_own_rows(with_store):
 async def open_session(store: Store) -> dict[str, Any]:
     """The id of a session of acme's, open."""
     session = ACME | {"session_id": str(uuid.uuid4())}
-    await staging.begin(store, CALLER, session["session_id"], str(uuid.uuid4()), [])
+    await staging.begin(store, CALLER, asked(session["session_id"], str(uuid.uuid4())))
     return session
 
 
@@ -363,7 +369,7 @@ def test_sessions_that_begin_together_get_dense_numbers_each_visible_after_all_s
 
         async def begin():
             session_id, device_id = str(uuid.uuid4()), str(uuid.uuid4())
-            return (await staging.begin(store, CALLER, session_id, device_id, []))["number"]
+            return (await staging.begin(store, CALLER, asked(session_id, device_id)))["number"]
 
         looking = asyncio.create_task(look())
         numbers = await asyncio.gather(*(begin() for _ in range(40)))
@@ -380,7 +386,7 @@ def test_one_session_that_is_begun_by_many_at_once_gets_one_number(with_store):
     async def scenario(store):
         session_id, device_id = str(uuid.uuid4()), str(uuid.uuid4())
         begun = await asyncio.gather(
-            *(staging.begin(store, CALLER, session_id, device_id, []) for _ in range(8)),
+            *(staging.begin(store, CALLER, asked(session_id, device_id)) for _ in range(8)),
         )
         assert {session["number"] for session in begun} == {1}
         assert await store.first(store.sql.sessions.last_number, ACME) == (1, 0)

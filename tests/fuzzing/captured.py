@@ -98,9 +98,9 @@ class Peer:
     def _push(self, store: DeviceStore, outbox: Outbox) -> bool:
         """Seal, take what is sent, acknowledge; whether anything was sent."""
         with store.write():
-            folded = reconcile.bring_up_to_date(store, allow_mass_delete=True)
+            reconcile.bring_up_to_date(store, allow_mass_delete=True)
         tables = store.tables()
-        outgoing = push.seal(store, outbox, tables, folded, batch_rows=_BATCH_ROWS)
+        outgoing = push.seal(store, outbox, tables, batch_rows=_BATCH_ROWS)
         if outgoing is None:
             return False
         outcome = None

@@ -56,6 +56,18 @@ IN_A_SYNC = (
     "outbox.dropping_pull:2",
     "pull.dropped",
 )
+IN_A_COPY = (
+    "push.noted",
+    "copy.told",
+    "pull.begun",
+    "apply.inside",
+    "copy.another",
+    "apply.before_commit",
+    "apply.done",
+    "push.noted:2",
+    "push.answered",
+    "acknowledge.done",
+)
 IN_INIT = ("init.inside", "init.part_marked", "init.begun")
 IN_UNINSTALL = ("uninstall.inside", "uninstall.before_commit", "uninstall.done")
 IN_CLONE = ("clone.created", "pull.batch_kept:3", "apply.inside", "clone.pulled", "clone.renamed")
@@ -127,6 +139,14 @@ def pair(world, net) -> tuple[Device, Device]:
     a.execute("ALTER TABLE album ADD COLUMN extra")
     net.lines.clear()
     return a, b
+
+
+def copied(device: Device, name: str) -> Device:
+    """The file as a program that copies databases makes it."""
+    copy = Device(device.path.with_name(name), device.server, device.token)
+    with closing(sqlite3.connect(device.path)) as source, closing(sqlite3.connect(copy.path)) as db:
+        source.backup(db)
+    return copy
 
 
 def asked(lines: list[str], method: str) -> list[tuple[str, int]]:
@@ -223,6 +243,33 @@ def test_a_sync_that_is_killed_loses_nothing_and_goes_on(world, net, pair, point
     assert a.value("SELECT v FROM album WHERE id = 'a-01'") == expected
     assert a.value("SELECT v FROM album WHERE id = 'old'") == "by a"
     assert a.value("SELECT count(*) FROM album") == 36 + 36 + 2
+
+
+@pytest.mark.parametrize("point", IN_A_COPY)
+def test_a_copy_that_is_killed_becomes_a_device_of_its_own(world, point):
+    a = world.device("a.db", ARTIST, ALBUM)
+    fill(a, "a")
+    a.sync()
+    a.execute("UPDATE album SET v = 'before the copy' WHERE id IN ('a-01', 'a-02')")
+    b = copied(a, "b.db")
+    a.sync()
+    a.execute("UPDATE album SET v = 'by a' WHERE id = 'a-02'")
+    a.sync()
+    b.execute("INSERT INTO album VALUES ('late', 101, 'after the copy')")
+    killed(b, point, "sync", str(b.path))
+    assert b.rows("PRAGMA integrity_check") == [("ok",)]
+    a.sync()
+    there = a.rows("SELECT v FROM album WHERE id = 'late'")
+    assert there or ("late",) in b.dirty("album")
+    b.sync()
+    a.sync()
+    values = "SELECT id, v FROM album WHERE id IN ('a-01', 'a-02', 'late') ORDER BY id"
+    for device in (a, b):
+        assert [v for _, v in device.rows(values)] == ["before the copy", "by a", "after the copy"]
+    assert a.identities() == b.identities()
+    ids = {d.value("SELECT device_id FROM _syncsession_state") for d in (a, b)}
+    assert len(ids) == 2
+    assert a.dirty("album") == b.dirty("album") == []
 
 
 @pytest.mark.parametrize("point", IN_INIT)

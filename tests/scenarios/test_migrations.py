@@ -28,7 +28,7 @@ from syncsession_server.stores import mysql as module
 from syncsession_server.stores.mysql import MysqlStore
 from syncsession_server.tenants import create_token
 
-SCRIPTS = ["0001_bookkeeping", "0002_shared_database"]
+SCRIPTS = ["0001_bookkeeping", "0002_shared_database", "0003_copied_devices"]
 PASSWORD = "geheim"  # noqa: S105
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 BEFORE = "2020-01-01T00:00:00.000Z"
@@ -232,7 +232,8 @@ def test_an_older_schema_is_upgraded_with_its_rows(database, tmp_path, is_by_run
     if not is_by_run:
         assert told("migrate", database=database) == (
             0,
-            f"{label(database)}: ran {SCRIPTS[1]}\n{label(database)} is up to date\n",
+            "".join(f"{label(database)}: ran {script}\n" for script in SCRIPTS[1:])
+            + f"{label(database)} is up to date\n",
             "",
         )
     with serving(Settings(database=database, migrate=is_by_run)) as server:

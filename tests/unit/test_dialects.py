@@ -31,7 +31,7 @@ OWN = {
 }
 """What only the store of the dialect runs, or nobody, with what differs."""
 
-MIGRATIONS = ("0001_bookkeeping.sql", "0002_shared_database.sql")
+MIGRATIONS = ("0001_bookkeeping.sql", "0002_shared_database.sql", "0003_copied_devices.sql")
 
 TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2")
 

@@ -58,7 +58,7 @@ def wire_server(new_database, file):
 
 @pytest.fixture
 def fixed_ids(monkeypatch):
-    """Session, pull and row ids come out the same every time, and batches travel in order."""
+    """Session and pull ids come out the same every time, and batches travel in order."""
     numbers = count(1)
 
     def uuid4() -> uuid.UUID:
@@ -66,14 +66,6 @@ def fixed_ids(monkeypatch):
 
     monkeypatch.setattr(push.uuid, "uuid4", uuid4)
     monkeypatch.setattr(pull.uuid, "uuid4", uuid4)
-    rows = count(1)
-
-    class Fixed:
-        @staticmethod
-        def uuid7() -> uuid.UUID:
-            return uuid.UUID(int=(7 << 76) | next(rows))
-
-    monkeypatch.setattr("syncsession_client.store.uuid_utils", Fixed)
     monkeypatch.setattr("syncsession_client.transport.ENCODINGS", ("identity",))
     monkeypatch.setattr("syncsession_client.flight._IN_FLIGHT", 1)
     monkeypatch.setattr(push, "SEALED", "identity")

@@ -86,7 +86,8 @@ CREATE TABLE sync_session (
     PRIMARY KEY (tenant_id, session_id),
     UNIQUE KEY ix_session_number (tenant_id, number),
     KEY ix_session_live (tenant_id, status, number),
-    KEY ix_session_queue (status, changed_at_utc)
+    KEY ix_session_queue (status, changed_at_utc),
+    KEY ix_session_device (tenant_id, device_id, number)
 ) ENGINE = InnoDB;
 
 -- name: create_staging

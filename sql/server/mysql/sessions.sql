@@ -26,6 +26,18 @@ SELECT s.number, s.user_id, s.status, s.count_batches, s.is_corrected, s.error, 
  WHERE s.tenant_id = :tenant_id
    AND s.session_id = :session_id;
 
+-- name: last_of_device
+-- The newest session of a device that is committed. One that was corrected does not count: its device
+-- has not processed it before it pulls. Index: ix_session_device.
+SELECT s.number
+  FROM sync_session AS s
+ WHERE s.tenant_id = :tenant_id
+   AND s.device_id = :device_id
+   AND s.status = 'committed'
+   AND s.is_corrected = 0
+ ORDER BY s.number DESC
+ LIMIT 1;
+
 -- name: live_numbers
 -- Sessions that have not ended. Index: ix_session_live.
 SELECT s.number

@@ -79,6 +79,9 @@ CREATE TABLE sync_session (
 -- name: create_session_number
 CREATE UNIQUE INDEX ix_session_number ON sync_session (tenant_id, number);
 
+-- name: create_session_device
+CREATE INDEX ix_session_device ON sync_session (tenant_id, device_id, number);
+
 -- name: create_session_live
 CREATE INDEX ix_session_live ON sync_session (tenant_id, number)
  WHERE status IN ('open', 'staged', 'queued', 'processing');

@@ -1,0 +1,46 @@
+"""What a row was, as JSON that SQL can query and from which every value comes back exactly.
+
+An object by column. An integer has no point and a real one has; a BLOB is `{"blob": "00ff"}`, a
+real that JSON has no number for is `{"real": "inf"}`.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def encode(columns: Sequence[str], values: Iterable[Any]) -> str:
+    """The image of a row: its columns, and their values in the same order."""
+    shown = [v if type(v) in (str, int) else _shown(v) for v in values]
+    return _encode(dict(zip(columns, shown, strict=True))).decode()
+
+
+def decode(image: str | bytes) -> dict[str, Any]:
+    """The inverse of `encode`.
+
+    Raises:
+        msgspec.DecodeError: the text is not an object.
+    """
+    return {name: _value(shown) for name, shown in _decode(image).items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, bytes):
+        return {"blob": value.hex()}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"real": str(value)}
+    return value
+
+
+def _value(shown: Any) -> Any:
+    match shown:
+        case {"blob": digits}:
+            return bytes.fromhex(digits)
+        case {"real": name}:
+            return float(name)
+    return shown
