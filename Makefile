@@ -14,7 +14,7 @@ demo: ## run the main job on real data, and check what came out
 
 test: ## run the tests, with MariaDB and other languages, which it installs where they are missing
 	@.ci/setup.sh mariadb languages
-	@$(VENV_PYTHON) -m pytest
+	@$(VENV_PYTHON) -m pytest -n logical --dist worksteal
 
 soak: ## let many devices sync at once for a minute, and restart the database under them for another
 	@.ci/setup.sh mariadb

@@ -1,4 +1,7 @@
-"""syncsession-client: set a database up, keep it in step, look at it, take sync out again."""
+"""syncsession-client: set a database up, keep it in step, look at it, take sync out again.
+
+What a command works with is imported in it: none waits for the libraries of the others.
+"""
 
 import json
 import os
@@ -9,31 +12,18 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-from rich.progress import Progress as Bar
 
-from . import setup
-from .checkup import text as checkup_text
-from .checkup.database import check_up
-from .engine import (
-    BATCH_ROWS,
-    MOST_BATCH_ROWS,
-    PUSH_STATUS_TIMEOUT,
-    Synced,
-    SyncEngine,
-    clone_database,
-)
-from .identity import Choices
+from .defaults import BATCH_ROWS, MOST_BATCH_ROWS, PUSH_STATUS_TIMEOUT
 from .progress import Cancellation, Cancelled, Progress, Report, silent
 from .protocol.commands import Cli, Judge
 from .protocol.errors import InvalidSetting
-from .protocol.tables import KeyKind
-from .status import read_status, set_user
-from .transport import Transport
+
+if TYPE_CHECKING:
+    from .engine import Synced, SyncEngine
+    from .protocol.tables import KeyKind
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -142,9 +132,13 @@ def check(
     Example:
         syncsession-client check notes.db
     """
+    from .checkup.database import check_up
+    from .checkup.text import lines
+    from .identity import Choices
+
     choices = Choices(tables, exclude, _key_kinds(keys), _references(references))
     checkup = check_up(database, choices)
-    _print(checkup.as_json(), as_json, "\n".join(checkup_text.lines(checkup, width=_width())))
+    _print(checkup.as_json(), as_json, "\n".join(lines(checkup, width=_width())))
     click.get_current_context().exit(_EXIT_CODES[checkup.verdict])
 
 
@@ -174,6 +168,10 @@ def init(
     Example:
         syncsession-client init notes.db --server http://127.0.0.1:8484
     """
+    from . import setup
+    from .identity import Choices
+    from .transport import Transport
+
     choices = Choices(tables, exclude, _key_kinds(keys), _references(references))
     if dry_run:
         statements = list(setup.preview(database, choices))
@@ -212,7 +210,7 @@ def sync(**options: Any) -> None:
     Example:
         syncsession-client sync notes.db
     """
-    _sync(SyncEngine.synchronize, **options)
+    _sync(lambda engine: engine.synchronize(), **options)
 
 
 @main.command()
@@ -224,7 +222,7 @@ def push(**options: Any) -> None:
     Example:
         syncsession-client push notes.db
     """
-    _sync(SyncEngine.push, **options)
+    _sync(lambda engine: engine.push(), **options)
 
 
 @main.command()
@@ -236,7 +234,7 @@ def pull(**options: Any) -> None:
     Example:
         syncsession-client pull notes.db
     """
-    _sync(SyncEngine.pull, **options)
+    _sync(lambda engine: engine.pull(), **options)
 
 
 @main.command()
@@ -251,6 +249,8 @@ def clone(database: Path, server: str | None, token_file: Path | None, as_json: 
     Example:
         syncsession-client clone laptop.db --server http://127.0.0.1:8484
     """
+    from .engine import clone_database
+
     with _progress() as report:
         synced = clone_database(
             database, server=_required_server(server), token=_token(token_file), report=report
@@ -272,6 +272,8 @@ def status(database: Path, as_json: bool) -> None:
     Example:
         syncsession-client status notes.db
     """
+    from .status import read_status
+
     found = read_status(database)
     lines = [
         f"database  {database}",
@@ -310,6 +312,8 @@ def user(database: Path, name: str | None, as_json: bool) -> None:
     Example:
         syncsession-client user notes.db alice
     """
+    from .status import set_user
+
     current = set_user(database, name)
     _print({"database": str(database), "user_id": current}, as_json, current or "")
 
@@ -325,6 +329,9 @@ def uninstall(database: Path, dry_run: bool, as_json: bool) -> None:
     Example:
         syncsession-client uninstall notes.db
     """
+    from . import setup
+    from .status import read_status
+
     if dry_run:
         tables = [t["name"] for t in read_status(database)["tables"]]
         text = f"sync would be taken out of {database}: {', '.join(tables)}"
@@ -380,7 +387,7 @@ def watch(
     Example:
         syncsession-client watch notes.db
     """
-    from . import watch as watching  # what it needs is loaded for it alone
+    from . import watch as watching
 
     def tell(event: watching.Event) -> None:
         if as_json:
@@ -402,7 +409,7 @@ def watch(
 
 
 def _sync(
-    act: Callable[[SyncEngine], Synced],
+    act: "Callable[[SyncEngine], Synced]",
     *,
     database: Path,
     server: str | None,
@@ -412,6 +419,8 @@ def _sync(
     allow_mass_delete: bool,
     as_json: bool,
 ) -> None:
+    from .engine import SyncEngine
+
     with (
         _progress() as report,
         SyncEngine(
@@ -431,7 +440,7 @@ def _sync(
     _print(_synced(database, synced), as_json, f"{database}: {pushed} pushed, {pulled} pulled")
 
 
-def _synced(database: Path, synced: Synced) -> dict[str, Any]:
+def _synced(database: Path, synced: "Synced") -> dict[str, Any]:
     return {
         "database": str(database),
         "pushed_rows": synced.pushed.rows,
@@ -463,6 +472,10 @@ def _stopping() -> Iterator[Cancellation]:
 @contextmanager
 def _progress() -> Iterator[Report]:
     """A bar on stderr, where that is a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bar
+
     console = Console(stderr=True)
     if not console.is_terminal:
         yield silent
@@ -523,7 +536,7 @@ def _token(token_file: Path | None) -> str:
     return token.strip()
 
 
-def _key_kinds(keys: tuple[str, ...]) -> dict[str, KeyKind]:
+def _key_kinds(keys: tuple[str, ...]) -> "dict[str, KeyKind]":
     kinds: dict[str, KeyKind] = {}
     for text in keys:
         name, _, kind = text.rpartition("=")

@@ -12,6 +12,7 @@ import msgspec
 
 from . import clone, copies, pull, push, reconcile, schema_changes
 from .apply import Pulled, apply
+from .defaults import BATCH_ROWS, MOST_BATCH_ROWS, PUSH_STATUS_TIMEOUT
 from .fold import fold
 from .lock import SyncLock
 from .outbox import Outbox, Outgoing
@@ -56,16 +57,8 @@ _SEAL_ANEW = (
 )
 """Refusals after which the session cannot be committed any more: its rows are dirty still."""
 
-BATCH_ROWS = 1000
-"""Rows in a batch, unless the caller says otherwise."""
-
-MOST_BATCH_ROWS = 10_000
-
 _FOLDS = 5
 """How often a push folds anew because a program has written in the moment before it sealed."""
-
-PUSH_STATUS_TIMEOUT = 300.0
-"""Seconds that a push waits for the outcome of its session, unless the caller says otherwise."""
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ import sqlite3
 from collections.abc import Iterable
 from contextlib import closing
 from dataclasses import dataclass
-
-import sqlite_utils
-from sqlite_utils.db import Table as UtilsTable
+from typing import TYPE_CHECKING
 
 from .protocol.tables import Affinity, Reference, folded
+
+if TYPE_CHECKING:
+    from sqlite_utils.db import Table as UtilsTable
 
 OURS = ("_sync_", "_syncsession_")
 """How the names of everything begin that this project adds to a database."""
@@ -63,16 +64,23 @@ class SchemaObject:
         """Whether sync put it there."""
         return folded(self.name).startswith(OURS)
 
+    @property
+    def is_table(self) -> bool:
+        """Whether it is an ordinary table of the application."""
+        return self.type == "table" and not self.is_ours
+
 
 def read(objects: Iterable[SchemaObject]) -> dict[str, FoundTable]:
     """The ordinary tables among `objects`, by name, in order of creation.
 
     Views, virtual tables and their shadow tables, and what sync itself added are left out.
     """
+    import sqlite_utils  # loaded where a schema is read: most syncs find theirs as it was
+
     objects = [o for o in objects if not o.is_ours]
     with closing(sqlite3.connect(":memory:")) as connection:
         database = sqlite_utils.Database(connection, recursive_triggers=False)
-        tables = [o for o in objects if o.type == "table"]
+        tables = [o for o in objects if o.is_table]
         faults = {table.name: _create(connection, table.sql) for table in tables}
         for index in (o for o in objects if o.type == "index"):
             faults[index.table] = faults.get(index.table) or _create(connection, index.sql)
@@ -102,7 +110,7 @@ def affinity(declared: str, *, strict: bool) -> Affinity:
     return "numeric"
 
 
-def _found(table: UtilsTable, sql: str, indexes: tuple[str, ...]) -> FoundTable:
+def _found(table: "UtilsTable", sql: str, indexes: tuple[str, ...]) -> FoundTable:
     collations = _collations(table)
     columns = tuple(
         FoundColumn(c.name, affinity(c.type, strict=table.strict), collations.get(c.name, "BINARY"))
@@ -133,7 +141,7 @@ def _found(table: UtilsTable, sql: str, indexes: tuple[str, ...]) -> FoundTable:
     )
 
 
-def _collations(table: UtilsTable) -> dict[str, str]:
+def _collations(table: "UtilsTable") -> dict[str, str]:
     """The collation of each column of the primary key; one without an index is the rowid."""
     primary = {i.name for i in table.indexes if i.origin == "pk"}
     return {

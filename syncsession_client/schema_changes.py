@@ -76,7 +76,7 @@ def look(store: DeviceStore, joining: Choices | None = None) -> Change:
 def newcomers(store: DeviceStore) -> list[str]:
     """The application's tables that are neither synced nor left out on purpose."""
     known = store.left_out() | {folded(r.table.name) for r in store.registrations()}
-    return [name for name in store.found_tables() if folded(name) not in known]
+    return [o.name for o in store.objects() if o.is_table and folded(o.name) not in known]
 
 
 def warnings(store: DeviceStore) -> list[str]:

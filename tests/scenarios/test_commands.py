@@ -267,9 +267,11 @@ def test_a_file_that_may_not_be_written_is_named(notes, mode, directory_mode):
         if os.getuid() != 0:
             path.chmod(0o444)
         same = unchanged(path)
-        # root may write everything, so the command becomes somebody who may not
+        # root may write everything, so the command becomes somebody who may not; what it needs is
+        # loaded before, since that one may not read it either
         become = "os.getuid() or os.setuid(65534); "
-        code = f"import os, sqlite_utils.db, syncsession_client.cli as c; {become}"
+        loaded = "os, sqlite_utils.db, syncsession_client.setup, syncsession_client.transport"
+        code = f"import {loaded}, syncsession_client.cli as c; {become}"
         done = subprocess.run(
             [sys.executable, "-c", f"{code}c.main(['init', {str(path)!r}])"],
             env=notes.environment,
@@ -445,3 +447,23 @@ def test_nothing_but_the_result_is_printed_when_output_is_piped(notes):
     done = notes.run("client", "sync", "notes.db", "--json")
     assert done.stderr == ""
     assert json.loads(done.stdout)["pushed_rows"] == 1
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["status", "notes.db"]])
+def test_what_asks_no_server_does_not_wait_for_what_others_need(notes, arguments):
+    notes.ok("client", "init", "notes.db")
+    code = (
+        "import sys, syncsession_client.cli as c; "
+        f"c.main({arguments!r}, standalone_mode=False); print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=notes.directory,
+        env=notes.environment,
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+    )
+    loaded = set(done.stderr.split())
+    assert "syncsession_client.cli" in loaded
+    assert not loaded & {"httpx", "rich", "sqlite_utils", "tenacity", "watchfiles"}

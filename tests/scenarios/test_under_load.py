@@ -126,6 +126,7 @@ def test_while_many_devices_sync_at_once_no_push_fails_and_all_come_to_hold_the_
         running = [threads.submit(b.run, stop) for b in busy]
         try:
             time.sleep(SOAK_SECONDS)
+            until(lambda: min(b.syncs for b in busy) > 2 or any(each.done() for each in running))
         finally:
             stop.set()
         for each in running:
