@@ -3,6 +3,7 @@
 import asyncio
 import shutil
 import sqlite3
+import ssl
 import threading
 import uuid
 from collections.abc import Iterator, Sequence
@@ -29,6 +30,8 @@ from syncsession_server.tenants import create_token
 DATA = Path(__file__).parent / "data"
 CHINOOK = DATA / "chinook.sqlite"
 SECONDS = 60.0
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+"""For httpx, which else loads all there are before it asks, in more time than an answer takes."""
 
 
 class Server:

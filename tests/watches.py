@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from processes import _WITH_PARENT, until
+from processes import WITH_PARENT, until
 from support import SECONDS, Device
 
 HOME = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "LANG": "C.UTF-8"}
@@ -26,7 +26,7 @@ class WatchProcess:
         with self.out.open("wb") as out, self.err.open("wb") as err:
             self.process = subprocess.Popen(
                 [
-                    *(*_WITH_PARENT, sys.executable, "-m", "syncsession_client", "watch"),
+                    *(*WITH_PARENT, sys.executable, "-m", "syncsession_client", "watch"),
                     *(str(device.path), *(["--json"] if is_json else []), *flags),
                 ],
                 env=HOME | {"SYNCSESSION_TOKEN": token or device.token},

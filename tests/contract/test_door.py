@@ -20,7 +20,7 @@ import pytest
 import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import Server, World, everyone_syncs, serving
+from support import NO_CERTIFICATES, Server, World, everyone_syncs, serving
 
 from syncsession_client import protocol
 from syncsession_client.protocol.batches import Batch, encode
@@ -158,7 +158,7 @@ def batch(table: str, *rows: Any, key: Any = ("id",), columns: Any = ("v",)) -> 
 
 @pytest.fixture
 def door(server: Server) -> Iterator[Door]:
-    with httpx.Client(base_url=server.url, timeout=60) as client:
+    with httpx.Client(base_url=server.url, verify=NO_CERTIFICATES, timeout=60) as client:
         door = Door(server, client)
         local = described(door.local, key_kind="local")
         local["columns"][0]["affinity"] = "integer"
@@ -793,7 +793,7 @@ def small(new_database: Callable[[], str]) -> Iterator[Server]:
 
 @pytest.fixture
 def small_door(small: Server) -> Iterator[Door]:
-    with httpx.Client(base_url=small.url, timeout=60) as client:
+    with httpx.Client(base_url=small.url, verify=NO_CERTIFICATES, timeout=60) as client:
         door = Door(small, client)
         assert door.describe(described(door.table), described(door.local)).status_code == 200
         yield door

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import httpx
 import pytest
 from mariadb import private_mariadb
-from support import SECONDS, Device, Server, World, serving
+from support import NO_CERTIFICATES, SECONDS, Device, Server, World, serving
 
 from syncsession_client import protocol
 from syncsession_client.protocol.errors import Maintenance, ServerBusy, SessionFailed
@@ -28,7 +28,9 @@ def server(new_database: Callable[[], str]) -> Iterator[Server]:
 
 
 def get(server: Server, path: str, **headers: str) -> httpx.Response:
-    return httpx.get(f"{server.url}{path}", headers=headers, timeout=SECONDS)
+    return httpx.get(
+        f"{server.url}{path}", headers=headers, verify=NO_CERTIFICATES, timeout=SECONDS
+    )
 
 
 def numbers(server: Server) -> dict[str, float]:

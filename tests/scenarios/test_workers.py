@@ -19,7 +19,7 @@ import pymysql
 import pytest
 import several_workers as targets
 from mariadb import Mariadb
-from support import SECONDS, Device
+from support import NO_CERTIFICATES, SECONDS, Device
 
 from syncsession_client.protocol.errors import ServerBusy, ServerUnreachable, SyncError
 from syncsession_server.app import current_store
@@ -76,7 +76,7 @@ class Served:
 
     def get(self, path: str) -> httpx.Response:
         """The answer on a connection of its own, from whichever worker takes it."""
-        return httpx.get(f"{self.url}{path}", timeout=SECONDS)
+        return httpx.get(f"{self.url}{path}", verify=NO_CERTIFICATES, timeout=SECONDS)
 
     def number(self, name: str) -> float:
         """One of the numbers of /metrics."""

@@ -8,6 +8,7 @@ from click.testing import CliRunner
 from syncsession_client.protocol.errors import InvalidSetting
 from syncsession_server import cli
 from syncsession_server.settings import Settings, described, read
+from syncsession_server.stores import mysql
 
 HIDDEN = "hunter2secret"
 MYSQL = f"mysql://sync:{HIDDEN}@db/rows"
@@ -135,7 +136,8 @@ def test_run_prints_no_password(url):
     assert HIDDEN not in done.output
 
 
-def test_run_that_cannot_reach_its_database_prints_no_password():
+def test_run_that_cannot_reach_its_database_prints_no_password(monkeypatch):
+    monkeypatch.setattr(mysql, "_RETRY_SECONDS", 0.2)
     done = run(SYNCSESSION_DATABASE=f"mysql://sync:{HIDDEN}@127.0.0.1:1/rows")
     assert done.exit_code == 75
     assert "[server_busy]" in done.output
