@@ -171,12 +171,16 @@ def _settings_page() -> str:
     return _page(
         _GENERATED,
         "# Settings",
-        "A flag beats the environment, and the environment beats the default. Settings are "
-        "read once, when a program starts. Where some are of no use, a command tells all of them "
-        "in one message, and ends with exit code 2.",
+        "A flag beats the environment, the environment a settings file (`--config`), and that "
+        "the default. Settings are read once, when a program starts. Where some are of no use, a "
+        "command tells all of them in one message, and ends with exit code 2.",
         "## The server",
         "Flags of `syncsession-server run`. `migrate` and `token create` take `--database` too.",
         _table(("flag", "environment", "default", "allowed", "meaning"), server),
+        "## The settings file",
+        "TOML: the settings by the names of their flags, with `_` for `-`; under `[policies]` the "
+        "[policies](../how-to/conflicts.md) of tables, which are set whenever the server starts.",
+        '    port = 8484\n\n    [policies]\n    customers = "server_wins"',
         "## The database URL",
         "`sqlite:///path` names a file: three slashes before a relative path, four before an "
         "absolute one. One process serves it.",

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from . import copies, triggers
+from . import conflicts, copies, triggers
 from .fold import fold
 from .identity import SyncTable
 from .progress import NEVER, Cancellation, Progress, Report
@@ -44,13 +44,15 @@ class Orphans:
 class Pulled:
     """What a pull did. `kept_rows` came from the server and are dirty here, so they wait.
 
-    `outdated_rows` were dirty, and older than what another copy of this file has pushed.
+    `outdated_rows` were dirty, and older than what another copy of this file has pushed; of
+    `lost_rows` another device's version stands. Both are kept in _syncsession_conflicts.
     """
 
     sessions: SessionSet = field(default_factory=SessionSet)
     rows: int = 0
     kept_rows: int = 0
     outdated_rows: int = 0
+    lost_rows: int = 0
     orphans: list[Orphans] = field(default_factory=list)
 
 
@@ -100,6 +102,7 @@ def apply(
     pulled = Pulled(answer.settled)
     staged: dict[_Shape, _Incoming] = {}
     try:
+        conflicts.open_stage(store)
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
         cancellation.check()
@@ -117,12 +120,15 @@ def apply(
                 copies.become_another(store)
                 point("copy.another")
             _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
+            pulled.lost_rows = conflicts.keep(store, tables)
             store.run(STATE.suppress, {"is_suppressed": 0})
             store.add_processed(pulled.sessions, [t.wire_name for t in tables])
             store.run(STATE.be_settled)
+            store.run(STATE.set_corrected, {"session": None})
             point("apply.before_commit")
     finally:
         store.fire_triggers(True)
+        conflicts.close_stage(store)
         for incoming in staged.values():
             store.run(incoming.render("drop_incoming"))
     return pulled
@@ -143,6 +149,10 @@ def _stage(
         if table is None:
             continue
         batch = _unpack(listed, payload)
+        if listed.kind:
+            with store.temporary():
+                conflicts.stage(store, batch)
+            continue
         shape = (table.name, batch.columns)
         if shape not in staged:
             staged[shape] = _create(store, table, batch.columns, len(staged))
@@ -251,6 +261,7 @@ def _skip_dirty(store: DeviceStore, incoming: _Incoming, pulled: Pulled) -> None
         return
     store.run(incoming.render("index_incoming"))
     store.run(ROWS.settle_before_apply(t=incoming.table, incoming=incoming.name))
+    store.run(incoming.render("rebase"))
     store.run(incoming.render("disagree"))
     pulled.kept_rows += store.run(incoming.render("skip_dirty"))
 

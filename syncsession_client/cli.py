@@ -292,13 +292,47 @@ def status(database: Path, as_json: bool) -> None:
             for name in found["new_tables"]
         ),
         *(
-            [f"lost      {found['conflicts']} edits that gave way: _syncsession_conflicts"]
+            [
+                f"lost      {_count(found['conflicts'], 'edit')} gave way to others: "
+                f"syncsession-client conflicts {database}"
+            ]
             if found["conflicts"]
             else []
         ),
         *(f"warning   {text}" for text in found["warnings"]),
     ]
     _print(found, as_json, "\n".join(lines))
+
+
+@main.command()
+@_DATABASE
+@click.argument("action", type=click.Choice(["list", "restore"]), default="list")
+@click.argument("numbers", metavar="[ID]...", type=int, nargs=-1)
+@_JSON
+def conflicts(database: Path, action: str, numbers: tuple[int, ...], as_json: bool) -> None:
+    """List the edits made in DATABASE that lost against others, or write some back.
+
+    An edit that is restored is a new edit: the next sync pushes it.
+
+    \b
+    Examples:
+        syncsession-client conflicts notes.db
+        syncsession-client conflicts notes.db restore 7
+    """
+    from .conflicts import list_conflicts, restore
+    from .conflicts_text import listed
+
+    if action == "restore":
+        if not numbers:
+            raise click.UsageError("restore needs the ID of what the list shows")
+        restored = restore(database, numbers)
+        text = f"{_count(len(restored), 'edit')} written back: the next sync pushes what changed"
+        _print({"conflicts": restored}, as_json, text)
+        return
+    if numbers:
+        raise click.UsageError("an ID is for restore")
+    found = list_conflicts(database)
+    _print({"conflicts": found}, as_json, listed(found))
 
 
 @main.command()

@@ -53,7 +53,12 @@ def give_way(store: DeviceStore, table: SyncTable, incoming: str) -> int:
                 "is_deleted": is_deleted,
                 "modified_at_utc": at,
                 "modified_by_user_id": by,
+                "kind": "delete/edit" if is_deleted else "update/edit",
+                "policy": "copy",
+                "outcome": "theirs",
+                "won_by_user_id": None,
                 "won_session": session,
+                "lost_at_utc": None,
             },
         )
         store.run(ROWS.settle_outdated(t=table), identity)

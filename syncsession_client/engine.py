@@ -227,11 +227,16 @@ class SyncEngine:
             return None
 
     def _push_as_oneself(self) -> tuple[Pulled, Pushed]:
-        """Push; where another copy of this file has pushed too, pull that first."""
+        """Push. What the server has to tell first is pulled first: what it corrected of the last
+        push, or what another copy of this file has pushed.
+        """
+        pulled = Pulled()
+        if self._store.state().corrected_session is not None:
+            pulled = self._pull()
         try:
-            return Pulled(), self._push()
+            return pulled, self._push()
         except CopiedDevice:
-            return self._pull(), self._push()
+            return _pulled(pulled, self._pull()), self._push()
 
     def _follow_schema(self) -> None:
         """Let what sync keeps follow the tables of the application."""
@@ -391,6 +396,11 @@ class SyncEngine:
                 self._transport.complete_pull(begun.pull_id)
         if is_another:
             self._tell_another()
+        if pulled.lost_rows:
+            self._warnings.append(
+                f"{pulled.lost_rows} edits of this device lost against others of the same rows; "
+                f"look at them with syncsession-client conflicts {self._database}"
+            )
         if pulled.outdated_rows:
             self._warnings.append(
                 f"{pulled.outdated_rows} edits were older than what another copy of this file has "
@@ -488,5 +498,6 @@ def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
         earlier.rows + later.rows,
         earlier.kept_rows + later.kept_rows,
         earlier.outdated_rows + later.outdated_rows,
+        earlier.lost_rows + later.lost_rows,
         earlier.orphans + later.orphans,
     )

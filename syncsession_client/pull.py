@@ -18,12 +18,16 @@ from .transport import Transport
 
 
 class PulledBatch(msgspec.Struct, frozen=True):
-    """One batch of this pull. `payload` is None where the server holds it, to be asked for."""
+    """One batch of this pull. `payload` is None where the server holds it, to be asked for.
+
+    `kind` is "lost" where its rows are versions that lost against others: `protocol.batches`.
+    """
 
     number: int
     table: str
     rows: int
     payload: bytes | None = None
+    kind: str = ""
 
 
 class PullAnswer(msgspec.Struct, frozen=True):
@@ -52,8 +56,8 @@ class PullAnswer(msgspec.Struct, frozen=True):
 
     @property
     def rows(self) -> int:
-        """How many rows the batches hold."""
-        return sum(batch.rows for batch in self.batches)
+        """How many rows of tables the batches hold."""
+        return sum(batch.rows for batch in self.batches if not batch.kind)
 
 
 @dataclass(frozen=True)

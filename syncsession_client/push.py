@@ -148,6 +148,7 @@ def acknowledge(
     by_name = {t.wire_name: t for t in tables}
     anew = store.tables_anew() if is_resumed else set()
     number = outcome["number"] if outcome else None
+    is_corrected = bool(outcome and outcome["corrected"])
     pushed = 0
     if number is not None and any(number in s for s in store.processed().values()):
         with store.write():
@@ -164,10 +165,11 @@ def acknowledge(
             if is_sent:
                 pushed += len(rows)
                 is_anew = table.name in anew
+                base = None if is_corrected else number
                 store.run_many(
                     ROWS.acknowledge(t=table),
                     (
-                        (outgoing.generation, number, None if is_anew else row[-1], *row[:-1])
+                        (outgoing.generation, base, None if is_anew else row[-1], *row[:-1])
                         for row in rows
                     ),
                 )
@@ -175,7 +177,9 @@ def acknowledge(
                 store.run_many(
                     ROWS.settle(t=table), ((outgoing.generation, *row[:-1]) for row in rows)
                 )
-        if number is not None and outcome is not None and not outcome["corrected"]:
+        if is_corrected:
+            store.run(STATE.set_corrected, {"session": number})
+        elif number is not None:
             store.add_processed(SessionSet.of(number), by_name)
         point("acknowledge.before_commit")
     point("acknowledge.done")

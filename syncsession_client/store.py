@@ -55,6 +55,7 @@ class State:
     sealed_session_id: str | None
     checked_generation: int
     copied_from: str | None
+    corrected_session: int | None
 
 
 class DeviceStore:

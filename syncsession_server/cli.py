@@ -1,8 +1,9 @@
-"""syncsession-server: run the server, make tokens."""
+"""syncsession-server: run the server, make tokens, say how conflicts are decided."""
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
@@ -10,10 +11,13 @@ from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
 
-from . import logs
+from . import conflict_log, logs
 from .app import current_store, open_store
+from .conflicts import DEFAULT
+from .policies import list_policies, set_policy
 from .serving import serve
 from .settings import Described, Settings, described, read
+from .settings_file import SettingsFile, read_file
 from .tenants import SCOPES, create_token
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -30,12 +34,33 @@ def setting_options(*names: str) -> Callable[[_F], _F]:
     """The flags of the named settings; of all when none is named. They give texts, unchecked."""
 
     def decorate(command: _F) -> _F:
+        command = _config(command)
         for each in reversed(described()):
             if not names or each.name in names:
                 command = _option(each)(command)
         return command
 
     return decorate
+
+
+def _take_file(context: click.Context, _: click.Parameter, path: Path | None) -> None:
+    """What the file says counts where neither a flag nor the environment does."""
+    found = read_file(path) if path else SettingsFile()
+    context.default_map = dict(found.texts)
+    context.obj = found
+
+
+def _config(command: _F) -> _F:
+    return click.option(
+        "--config",
+        envvar="SYNCSESSION_CONFIG",
+        show_envvar=True,
+        is_eager=True,
+        expose_value=False,
+        callback=_take_file,
+        type=click.Path(path_type=Path, dir_okay=False),
+        help="TOML file of settings by name, and of the policies of tables under [policies].",
+    )(command)
 
 
 def _option(each: Described) -> Callable[[_F], _F]:
@@ -67,7 +92,8 @@ def main() -> None:
 
 @main.command()
 @setting_options()
-def run(**values: Any) -> None:
+@click.pass_obj
+def run(file: SettingsFile, /, **values: Any) -> None:
     """Run the server until it is told to stop.
 
     \b
@@ -77,6 +103,8 @@ def run(**values: Any) -> None:
     settings = read(values)
     logs.configure(settings.log_level, settings.log_format)
     label = settings.database_url().label
+    if file.policies and not settings.maintenance:
+        asyncio.run(_set_policies(settings, file.policies))
     serve(
         settings,
         lambda url: click.echo(
@@ -136,6 +164,79 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
             {"token": made, "tenant_id": tenant, "user_id": user, "scopes": sorted(scopes)}
         )
     click.echo(made)
+
+
+@main.group()
+def policy() -> None:
+    """Say what becomes of a row that two devices have changed."""
+
+
+@policy.command("set")
+@click.argument("table")
+@click.argument("policy")
+@setting_options("database")
+def set_one(table: str, policy: str, database: str) -> None:
+    """Give TABLE, of every tenant, the POLICY by which its conflicts are decided from now on.
+
+    last_in_wins (the default), server_wins, newest_wins, or python:module.function.
+
+    \b
+    Example:
+        syncsession-server policy set customers server_wins
+    """
+    asyncio.run(_set_policies(read({"database": database}), {table: policy}))
+    click.echo(f"{table}: {policy}")
+
+
+@policy.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@setting_options("database")
+def list_all(as_json: bool, database: str) -> None:
+    """List the tables that have another policy than the default.
+
+    \b
+    Example:
+        syncsession-server policy list
+    """
+    found = asyncio.run(_list_policies(read({"database": database})))
+    lines = [f"{table}: {name}" for table, name in found.items()]
+    shown = {"policies": [{"table": table, "policy": name} for table, name in found.items()]}
+    text = "\n".join([*lines, f"all others: {DEFAULT}"])
+    click.echo(json.dumps(shown) if as_json else text)
+
+
+@main.command()
+@click.option("--tenant", required=True, help="Whose.")
+@click.option(
+    "--most", type=click.IntRange(1, 100_000), default=50, show_default=True, help="How many."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@setting_options("database")
+def conflicts(tenant: str, most: int, as_json: bool, database: str) -> None:
+    """List the rows of a tenant that two devices have changed, newest first.
+
+    \b
+    Example:
+        syncsession-server conflicts --tenant acme
+    """
+    found = asyncio.run(_list_conflicts(read({"database": database}), tenant, most))
+    click.echo(json.dumps({"conflicts": found}) if as_json else conflict_log.as_text(found))
+
+
+async def _set_policies(settings: Settings, policies: Mapping[str, str]) -> None:
+    async with current_store(settings) as store:
+        for table, name in policies.items():
+            await set_policy(store, table, name)
+
+
+async def _list_policies(settings: Settings) -> dict[str, str]:
+    async with current_store(settings) as store:
+        return await list_policies(store)
+
+
+async def _list_conflicts(settings: Settings, tenant: str, most: int) -> list[dict[str, Any]]:
+    async with current_store(settings) as store:
+        return await conflict_log.list_conflicts(store, tenant, most)
 
 
 async def _migrate(settings: Settings) -> list[str]:

@@ -13,15 +13,27 @@ from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 from syncsession_client.protocol.kill_points import point
+from syncsession_client.protocol.tables import Table
 
 from . import sessions, signs_of_life
 from .registry import find_layout, with_tables
+from .resolving import resolve
 from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
 
 logger = logging.getLogger(__name__)
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Rows of one table, with the same columns sent of each, on their way into it."""
+
+    shape: _Shape
+    table: Table
+    layout: Layout
+    staged: Staged
 
 
 @dataclass(frozen=True)
@@ -93,9 +105,14 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         raise _ClaimLost
     if row.status == "committed":
         return
-    stamp = session | {"number": row.number, "user_id": row.user_id, "now": now()}
-    await _apply_rows(store, tx, session, stamp)
-    committed = stamp | {"is_corrected": 0}
+    stamp = session | {
+        "number": row.number,
+        "user_id": row.user_id,
+        "device_id": row.device_id,
+        "now": now(),
+    }
+    is_corrected = await _apply_rows(store, tx, session, stamp)
+    committed = stamp | {"is_corrected": int(is_corrected)}
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
@@ -103,21 +120,24 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
 
 async def _apply_rows(
     store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
-) -> None:
+) -> bool:
+    """Whether a row became another than the device has pushed."""
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
-    current: tuple[_Shape, Layout, Staged] | None = None
+    current: _Part | None = None
+    is_corrected = False
     async for group in _staged(store, tx, session):
         shape = _shape(group[0])
-        if current is None or current[0] != shape:
+        if current is None or current.shape != shape:
             if current is not None:
-                await _write(store, tx, current[2], stamp)
+                is_corrected |= await _write(store, tx, current, stamp)
             name, columns = shape
-            _, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
-            current = (shape, layout, await tx.stage(layout, stamp, counts[name]))
-        _, layout, staged = current
-        await staged.add(await asyncio.to_thread(_encode, layout, group))
+            table, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
+            staged = await tx.stage(layout, stamp, counts[name])
+            current = _Part(shape, table, layout, staged)
+        await current.staged.add(await asyncio.to_thread(_encode, current.layout, group))
     if current is not None:
-        await _write(store, tx, current[2], stamp)
+        is_corrected |= await _write(store, tx, current, stamp)
+    return is_corrected
 
 
 async def _staged(
@@ -147,8 +167,15 @@ def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
     return [row for batch in group for row in layout.encode(batch.rows)]
 
 
-async def _write(store: Store, tx: Transaction, staged: Staged, stamp: dict[str, Any]) -> None:
-    await tx.run(store.sql.rows.upsert(**staged.names), stamp)
-    await tx.run(store.sql.rows.tombstone(**staged.names), stamp)
+async def _write(store: Store, tx: Transaction, part: _Part, stamp: dict[str, Any]) -> bool:
+    """Write the rows that were staged; whether one became another than the device has pushed."""
+    rows, names = store.sql.rows, part.staged.names
+    await tx.run(rows.insert_new(**names), stamp)
+    is_corrected = await resolve(
+        store, tx, part.table, part.shape[1], part.layout, part.staged, stamp
+    )
+    await tx.run(rows.upsert(**names), stamp)
+    await tx.run(rows.tombstone(**names), stamp)
     point("server.commit_table_written")
-    await staged.clear()
+    await part.staged.clear()
+    return is_corrected

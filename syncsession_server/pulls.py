@@ -14,11 +14,11 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from syncsession_client.protocol import batches, bodies
-from syncsession_client.protocol.batches import Batch, Row
+from syncsession_client.protocol.batches import LOST_COLUMNS, LOST_KEY, Batch, Row
 from syncsession_client.protocol.errors import ReseedRequired, UnknownPull
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.session_set import SessionSet
-from syncsession_client.protocol.tables import Table
+from syncsession_client.protocol.tables import Table, folded
 
 from . import sessions
 from .registry import find_layout, with_tables
@@ -62,6 +62,15 @@ class Limits:
     inline_rows: int
 
 
+class _Made(NamedTuple):
+    """A batch, compressed as SPOOLED. `kind` is "lost" where the rows are versions that lost."""
+
+    table: str
+    rows: int
+    payload: bytes
+    kind: str = ""
+
+
 class _Spool:
     """Batches on their way out: held while they are few, then written while more are read."""
 
@@ -74,11 +83,12 @@ class _Spool:
         self._rows = self._waiting_bytes = 0
         self._writing: asyncio.Task[None] | None = None
 
-    async def add(self, table: str, rows: int, payload: bytes) -> None:
-        number = len(self.listed) + 1
-        self.listed.append({"number": number, "table": table, "rows": rows})
+    async def add(self, made: "_Made") -> None:
+        number, payload = len(self.listed) + 1, made.payload
+        listed = {"number": number, "table": made.table, "rows": made.rows}
+        self.listed.append(listed | ({"kind": made.kind} if made.kind else {}))
         self.waiting.append((number, payload))
-        self._rows += rows
+        self._rows += made.rows
         self._waiting_bytes += len(payload)
         is_large = self._waiting_bytes > _WRITE_BYTES
         is_many = self._rows > self._limits.inline_rows and len(self.waiting) >= _WRITE_TOGETHER
@@ -132,10 +142,12 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
             return str(kept[0]), spool, (SessionSet(), None)
         settled = await _settled(store, tx, tenant_id, request)
         unseen = _unseen(store, tx, tenant_id, request, settled, limits.batch_rows)
+        lost = _lost(store, tx, tenant_id, request, settled, limits.batch_rows)
         try:
-            async with aclosing(unseen):
-                async for table, rows, payload in unseen:
-                    await spool.add(table, rows, payload)
+            for batches_made in (unseen, lost):
+                async with aclosing(batches_made):
+                    async for made in batches_made:
+                        await spool.add(made)
             await spool.finish()
         except BaseException:
             await spool.abandon()
@@ -227,8 +239,8 @@ async def _unseen(
     request: PullRequest,
     settled: SessionSet,
     batch_rows: int,
-) -> AsyncGenerator[tuple[str, int, bytes], None]:
-    """(table, rows, payload) of the sessions that have ended and the device has not processed."""
+) -> AsyncGenerator[_Made, None]:
+    """The rows of the sessions that have ended and the device has not processed."""
     for name, processed, is_anew in request.asked:
         unseen = settled if is_anew else settled - processed
         if not unseen:
@@ -242,7 +254,29 @@ async def _unseen(
             params = {"tenant_id": tenant_id, "first": first, "last": last}
             async for made in tx.stream(render(**layout.names), params, pack):
                 for count, payload in made:
-                    yield table.name, count, payload
+                    yield _Made(table.name, count, payload)
+
+
+async def _lost(
+    store: Store,
+    tx: Transaction,
+    tenant_id: str,
+    request: PullRequest,
+    settled: SessionSet,
+    batch_rows: int,
+) -> AsyncGenerator[_Made, None]:
+    """What the device had pushed, or pushes in them, and lost in these sessions."""
+    device = {"tenant_id": tenant_id, "device_id": request.device_id}
+    sql = store.sql.conflicts
+    after = min((asked.processed.watermark for asked in request.asked), default=0)
+    if await tx.first(sql.has_lost, device | {"after": after}) is None:
+        return
+    for name, processed, _ in request.asked:
+        pack = _LostPacker(name, batch_rows)
+        for first, last in (settled - processed).ranges:
+            params = device | {"table_name": folded(name), "first": first, "last": last}
+            async for made in tx.stream(sql.select_lost, params, pack):
+                yield made
 
 
 @dataclass(frozen=True)
@@ -263,3 +297,19 @@ class _Packer:
                 batch = Batch(table.name, table.wire_key, table.wire_columns, part)
                 made.append((len(part), bodies.compress(batches.encode(batch), SPOOLED)))
         return made or None
+
+
+@dataclass(frozen=True)
+class _LostPacker:
+    """Makes batches of versions that lost."""
+
+    table: str
+    batch_rows: int
+
+    def __call__(self, rows: Iterator[Row]) -> _Made | None:
+        taken = batches.take(rows, self.batch_rows)
+        if not taken:
+            return None
+        batch = Batch(self.table, LOST_KEY, LOST_COLUMNS, taken)
+        payload = bodies.compress(batches.encode(batch), SPOOLED)
+        return _Made(self.table, len(taken), payload, "lost")

@@ -37,6 +37,7 @@ class Session(NamedTuple):
     error: str | None
     alive_at_utc: str
     worker_id: str | None
+    device_id: str
 
     @property
     def is_open(self) -> bool:

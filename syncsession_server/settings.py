@@ -32,7 +32,7 @@ def setting(help_text: str, default: Any, check: validate.Validator | None = Non
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Settings:
-    """Read once, at start: a flag beats the environment, the environment beats the default."""
+    """Read once, at start: a flag beats the environment, that a settings file, that the default."""
 
     database: str = setting(
         "Where the rows live: sqlite:///relative or sqlite:////absolute path, or "

@@ -15,7 +15,8 @@ CREATE TABLE _syncsession_state (
     sealed_session_id TEXT,
     checked_generation INTEGER NOT NULL DEFAULT 0,
     left_out TEXT NOT NULL DEFAULT '[]',
-    copied_from TEXT
+    copied_from TEXT,
+    corrected_session INTEGER
 );
 
 -- name: create_tables
@@ -41,7 +42,8 @@ CREATE TABLE _syncsession_processed (
 );
 
 -- name: create_conflicts
--- Versions of rows that lost. "row": JSON, the key and the values; a BLOB is {"blob": "00ff"}.
+-- Versions of rows that lost. "row": JSON, the key and the values; a BLOB is {"blob": "00ff"}. kind:
+-- what was done on the side that came later to the server, and on the other. outcome: which stands.
 CREATE TABLE _syncsession_conflicts (
     id INTEGER PRIMARY KEY,
     table_name TEXT NOT NULL COLLATE NOCASE,
@@ -49,8 +51,13 @@ CREATE TABLE _syncsession_conflicts (
     is_deleted INTEGER NOT NULL,
     modified_at_utc TEXT,
     modified_by_user_id TEXT,
+    kind TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    won_by_user_id TEXT,
     won_session INTEGER NOT NULL,
-    lost_at_utc TEXT NOT NULL
+    lost_at_utc TEXT NOT NULL,
+    restored_at_utc TEXT
 );
 
 -- name: drop_conflicts
@@ -58,12 +65,32 @@ DROP TABLE _syncsession_conflicts;
 
 -- name: add_conflict
 INSERT INTO _syncsession_conflicts (table_name, "row", is_deleted, modified_at_utc, modified_by_user_id,
-    won_session, lost_at_utc)
-VALUES (:table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id, :won_session,
-    strftime('%Y-%m-%dT%H:%M:%fZ', 'now'));
+    kind, policy, outcome, won_by_user_id, won_session, lost_at_utc)
+VALUES (:table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id,
+    :kind, :policy, :outcome, :won_by_user_id, :won_session,
+    coalesce(:lost_at_utc, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
 
 -- name: count_conflicts
-SELECT count(*) FROM _syncsession_conflicts;
+SELECT count(*) FROM _syncsession_conflicts WHERE restored_at_utc IS NULL;
+
+-- name: list_conflicts
+SELECT c.id, c.table_name, c."row", c.is_deleted, c.modified_at_utc, c.modified_by_user_id, c.kind,
+       c.policy, c.outcome, c.won_by_user_id, c.won_session, c.lost_at_utc
+  FROM _syncsession_conflicts AS c
+ WHERE c.restored_at_utc IS NULL
+ ORDER BY c.id;
+
+-- name: find_conflict
+SELECT c.id, c.table_name, c."row", c.is_deleted, c.modified_at_utc, c.modified_by_user_id, c.kind,
+       c.policy, c.outcome, c.won_by_user_id, c.won_session, c.lost_at_utc
+  FROM _syncsession_conflicts AS c
+ WHERE c.id = :id
+   AND c.restored_at_utc IS NULL;
+
+-- name: set_restored
+UPDATE _syncsession_conflicts
+   SET restored_at_utc = strftime('%Y-%m-%dT%H:%M:%fZ', 'now')
+ WHERE id = :id;
 
 -- name: drop_state
 DROP TABLE _syncsession_state;
@@ -80,7 +107,7 @@ VALUES (1, :device_id, :user_id, :server_url);
 
 -- name: read_state
 SELECT s.device_id, s.tenant_id, s.user_id, s.server_url, s.generation, s.schema_version,
-       s.is_registered, s.sealed_session_id, s.checked_generation, s.copied_from
+       s.is_registered, s.sealed_session_id, s.checked_generation, s.copied_from, s.corrected_session
   FROM _syncsession_state AS s
  WHERE s.id = 1;
 
@@ -125,6 +152,12 @@ UPDATE _syncsession_state
 -- The session that may be at the server already, until it is acknowledged.
 UPDATE _syncsession_state
    SET sealed_session_id = :session_id
+ WHERE id = 1;
+
+-- name: set_corrected
+-- The session that the server changed something in, until a pull has brought it.
+UPDATE _syncsession_state
+   SET corrected_session = :session
  WHERE id = 1;
 
 -- name: set_checked

@@ -14,6 +14,13 @@ META = 4
 """A row begins with its session, modified_at_utc, modified_by_user_id and is_deleted."""
 
 
+LOST_KEY = ("row_key",)
+LOST_COLUMNS = ("row", "kind", "policy", "outcome", "winner", "decided_at_utc")
+"""What a batch of versions that lost holds: the key and the row as images (None: a deletion), what
+was done on both sides, who won. Session, time and user are those of the session that decided it and
+of the version that lost."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Rows of one table, in the order in which they apply.
 
@@ -95,6 +102,11 @@ def digests(rows: Iterable[Row]) -> list[bytes]:
     """
     encode = _encoder.encode
     return [xxh3_64_digest(encode(row)) for row in rows]
+
+
+def encode_values(values: Row) -> bytes:
+    """Values as MessagePack: equal where each is the same, and of the same storage class."""
+    return _encoder.encode(values)
 
 
 def digest(*values: Any) -> bytes:

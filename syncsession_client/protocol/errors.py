@@ -14,7 +14,7 @@
     │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
-    │   ├── NotInitialized  AlreadyInitialized
+    │   ├── NotInitialized  AlreadyInitialized  NoSuchConflict
     │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
     │   └── Unappliable  MassDelete
     ├── InvalidSetting          a flag or environment variable
@@ -261,6 +261,12 @@ class NotInitialized(DatabaseError):
     """Sync is not installed in the database."""
 
     code = "not_initialized"
+
+
+class NoSuchConflict(DatabaseError):
+    """There is no lost version of that number, or its row cannot be written back."""
+
+    code = "no_such_conflict"
 
 
 class AlreadyInitialized(DatabaseError):

@@ -5,7 +5,7 @@ real that JSON has no number for is `{"real": "inf"}`.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -16,8 +16,13 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 def encode(columns: Sequence[str], values: Iterable[Any]) -> str:
     """The image of a row: its columns, and their values in the same order."""
-    shown = [v if type(v) in (str, int) else _shown(v) for v in values]
-    return _encode(dict(zip(columns, shown, strict=True))).decode()
+    return _encode(shown(columns, values)).decode()
+
+
+def shown(columns: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
+    """The image before it is text."""
+    plain = [v if type(v) in (str, int) else _shown(v) for v in values]
+    return dict(zip(columns, plain, strict=True))
 
 
 def decode(image: str | bytes) -> dict[str, Any]:
@@ -26,7 +31,13 @@ def decode(image: str | bytes) -> dict[str, Any]:
     Raises:
         msgspec.DecodeError: the text is not an object.
     """
-    return {name: _value(shown) for name, shown in _decode(image).items()}
+    found = _decode(image)
+    return dict(zip(found, values(found.values()), strict=True))
+
+
+def values(plain: Iterable[Any]) -> Iterator[Any]:
+    """The inverse of what `shown` makes of values."""
+    return map(_value, plain)
 
 
 def _shown(value: Any) -> Any:

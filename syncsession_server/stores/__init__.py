@@ -21,7 +21,7 @@ from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
 
-_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices")
+_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices", "0004_conflicts")
 
 _T = TypeVar("_T")
 
@@ -39,6 +39,7 @@ class Dialect:
         self.tables = part("tables.sql")
         self.sessions = part("sessions.sql")
         self.pulls = part("pulls.sql")
+        self.conflicts = part("conflicts.sql")
         self.cleanup = part("cleanup.sql")
         self.rows = part("rows.sql.j2")
         self.build = part("build.sql.j2")
@@ -69,6 +70,12 @@ class Staged(Protocol):
 
     async def add(self, rows: list[Row]) -> None:
         """Put rows in, as `Layout.encode` made them."""
+
+    async def decide(self, decided: list[tuple[int, str]]) -> None:
+        """Note (position, outcome) of rows that met another version here."""
+
+    async def settle(self, touch: str, stamp: Params) -> None:
+        """Run `touch` on what was decided, and leave only the rows that stand as they came."""
 
     async def clear(self) -> None:
         """Leave nothing of the session there."""

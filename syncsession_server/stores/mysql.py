@@ -370,6 +370,7 @@ class _Staged:
         self._session, self._connection, self._layout = session, connection, layout
         self._stamp = {"tenant_id": stamp["tenant_id"], "number": stamp["number"]}
         self._positions = count(1)
+        self._is_deciding = False
 
     async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
         self._sql = store.sql.staged
@@ -399,6 +400,20 @@ class _Staged:
             await self._load(placed)
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
+
+    async def decide(self, decided: list[tuple[int, str]]) -> None:
+        if not self._is_deciding:
+            await self._session.run(self._sql.drop_decided(), {})
+            await self._session.run(self._sql.create_decided(), {})
+            self._is_deciding = True
+        await self._session.run_many(self._sql.decide(), decided)
+
+    async def settle(self, touch: str, stamp: Params) -> None:
+        await self._session.run(touch, stamp)
+        await self._session.run(self._sql.unstage_lost(**self.names), self._stamp)
+        await self._session.run(self._sql.rebase_won(**self.names), self._stamp)
+        await self._session.run(self._sql.drop_decided(), {})
+        self._is_deciding = False
 
     async def clear(self) -> None:
         if self.names["is_shared"]:

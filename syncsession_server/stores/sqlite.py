@@ -164,6 +164,7 @@ class _Staged:
 
     def __init__(self, lane: "_Lane", sql: Dialect, layout: Layout) -> None:
         self._lane, self._sql, self.names = lane, sql.staged, layout.names
+        self._is_deciding = False
         self._sizes = {"keys": len(self.names["key"]), "columns": len(self.names["columns"])}
 
     async def open(self) -> "_Staged":
@@ -173,6 +174,20 @@ class _Staged:
 
     async def add(self, rows: list[Row]) -> None:
         await self._lane.run_many(self._sql.stage(**self._sizes), rows)
+
+    async def decide(self, decided: list[tuple[int, str]]) -> None:
+        if not self._is_deciding:
+            await self._lane.run(self._sql.drop_decided(), {})
+            await self._lane.run(self._sql.create_decided(), {})
+            self._is_deciding = True
+        await self._lane.run_many(self._sql.decide(), decided)
+
+    async def settle(self, touch: str, stamp: Params) -> None:
+        await self._lane.run(touch, stamp)
+        await self._lane.run(self._sql.unstage_lost(), {})
+        await self._lane.run(self._sql.rebase_won(), {})
+        await self._lane.run(self._sql.drop_decided(), {})
+        self._is_deciding = False
 
     async def clear(self) -> None:
         await self._lane.run(self._sql.drop_staging(), {})

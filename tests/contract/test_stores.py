@@ -464,8 +464,8 @@ OTHERWISE_WIDER = Table("note", "global", ("id",), (ID, BODY, Column("other", "r
 
 
 def noted(count: int, body: str = "x", *, is_deleted: int = 0) -> list[Row]:
-    """Rows as they travel."""
-    return [(None, None, None, is_deleted, f"{n:06d}", body) for n in range(count)]
+    """Rows as they travel, edited from what session 1 gave."""
+    return [(1, None, None, is_deleted, f"{n:06d}", body) for n in range(count)]
 
 
 async def put(store: Store, tx: Transaction, number: int, rows: list[Row]) -> None:
@@ -480,6 +480,21 @@ async def put(store: Store, tx: Transaction, number: int, rows: list[Row]) -> No
     await staged.clear()
 
 
+async def write(store: Store, tx: Transaction, number: int, rows: list[Row]) -> int:
+    """Stage rows and write them; how many met another version."""
+    stamp = ACME | {"number": number, "user_id": "alice", "now": now()}
+    layout = store.layout(NOTE, ("body",), NOTE)
+    staged, sql = await tx.stage(layout, stamp, len(rows)), store.sql.rows
+    await staged.add(layout.encode(rows))
+    await tx.run(sql.insert_new(**staged.names), stamp)
+    found = await tx.first(sql.has_conflicts(**staged.names), stamp)
+    met = await tx.all(sql.conflicts(**staged.names), stamp | {"after": 0})
+    await tx.run(sql.upsert(**staged.names), stamp)
+    await staged.clear()
+    assert bool(found and found[0]) == bool(met)
+    return len(met)
+
+
 async def notes(store: Store) -> list[Row]:
     """(id, body, is_deleted) of the rows in the table."""
     sql = "SELECT id, body, is_deleted FROM note ORDER BY id"
@@ -492,6 +507,41 @@ async def left_in_staging(store: Store) -> int:
         return 0
     name = store.layout(NOTE, (), NOTE).names["t"].staged_name
     return (await store.first(f'SELECT count(*) FROM "{name}"', {}))[0]
+
+
+@pytest.mark.parametrize("base", [1, None], ids=["both changed it", "both made it"])
+def test_what_two_sessions_write_at_the_same_time_meets(with_store, mariadb, base):
+    """The second waits until the first has ended, and sees what it wrote."""
+    rows = [(base, None, None, 0, f"{n:03}", "x") for n in range(20)]
+
+    async def scenario(store):
+        await store.build(NOTE)
+        if base:
+            made = [(None, *row[1:]) for row in rows]
+            await store.write(lambda tx: write(store, tx, 1, made))
+        has_written, may_end = asyncio.Event(), asyncio.Event()
+
+        async def first(tx: Transaction) -> int:
+            found = await write(store, tx, 2, rows)
+            has_written.set()
+            await may_end.wait()
+            return found
+
+        earlier = asyncio.create_task(store.write(first))
+        await has_written.wait()
+        later = asyncio.create_task(store.write(lambda tx: write(store, tx, 3, rows)))
+        if isinstance(store, MysqlStore):
+            waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+            while not await asyncio.to_thread(mariadb.execute, waits):
+                # Asked more often than every 0.1 seconds, InnoDB shows the same again.
+                done, _ = await asyncio.wait([later], timeout=0.15)
+                if done:
+                    break
+        may_end.set()
+        assert await earlier == 0
+        assert await later == len(rows)
+
+    with_store(scenario)
 
 
 THRESHOLDS = pytest.mark.parametrize("threshold", [0, 1_000_000])
@@ -542,7 +592,7 @@ def test_sessions_that_are_committed_at_once_do_not_mix(with_store, threshold):
         await store.build(NOTE)
 
         async def commit(number):
-            rows = [(None, None, None, 0, f"{number}-{n}", str(number)) for n in range(200)]
+            rows = [(1, None, None, 0, f"{number}-{n}", str(number)) for n in range(200)]
             await store.write(lambda tx: put(store, tx, number, rows))
 
         await asyncio.gather(*(commit(number) for number in range(1, 7)))
@@ -686,8 +736,8 @@ def test_tombstones_of_the_named_sessions_are_deleted_and_nothing_else(with_stor
     async def scenario(store):
         await store.build(NOTE)
         await store.write(lambda tx: put(store, tx, 1, noted(3000, is_deleted=1)))
-        await store.write(lambda tx: put(store, tx, 2, [(None, None, None, 1, "two", None)]))
-        await store.write(lambda tx: put(store, tx, 1, [(None, None, None, 0, "live", "x")]))
+        await store.write(lambda tx: put(store, tx, 2, [(1, None, None, 1, "two", None)]))
+        await store.write(lambda tx: put(store, tx, 1, [(1, None, None, 0, "live", "x")]))
         sql = store.sql.rows.delete_tombstones(**store.layout(NOTE, (), NOTE).names)
         params, deleted = ACME | {"first": 1, "last": 1}, 0
         while changed := await store.run(sql, params):

@@ -28,7 +28,7 @@ from syncsession_server.stores import mysql as module
 from syncsession_server.stores.mysql import MysqlStore
 from syncsession_server.tenants import create_token
 
-SCRIPTS = ["0001_bookkeeping", "0002_shared_database", "0003_copied_devices"]
+SCRIPTS = ["0001_bookkeeping", "0002_shared_database", "0003_copied_devices", "0004_conflicts"]
 PASSWORD = "geheim"  # noqa: S105
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 BEFORE = "2020-01-01T00:00:00.000Z"
@@ -215,7 +215,7 @@ async def fill_older(store: Store) -> str:
         layout = store.layout(NOTE, ("body",), NOTE)
         staged = await tx.stage(layout, stamp, 2)
         await staged.add(layout.encode([(None, None, None, 0, key, "old") for key in "ab"]))
-        await tx.run(store.sql.rows.upsert(**staged.names), stamp)
+        await tx.run(store.sql.rows.insert_new(**staged.names), stamp)
         await staged.clear()
 
     await store.write(put)

@@ -20,7 +20,15 @@ from syncsession_server.stores.sqlite_layout import SqliteColumn, SqliteLayout
 
 DIALECTS = ("sqlite", "mysql")
 
-TWINS = ("tenants.sql", "tables.sql", "sessions.sql", "pulls.sql", "cleanup.sql", "rows.sql.j2")
+TWINS = (
+    "tenants.sql",
+    "tables.sql",
+    "sessions.sql",
+    "pulls.sql",
+    "conflicts.sql",
+    "cleanup.sql",
+    "rows.sql.j2",
+)
 """What the rules and jobs run, whichever the database: so one calls for what the other has."""
 
 OWN = {
@@ -31,7 +39,12 @@ OWN = {
 }
 """What only the store of the dialect runs, or nobody, with what differs."""
 
-MIGRATIONS = ("0001_bookkeeping.sql", "0002_shared_database.sql", "0003_copied_devices.sql")
+MIGRATIONS = (
+    "0001_bookkeeping.sql",
+    "0002_shared_database.sql",
+    "0003_copied_devices.sql",
+    "0004_conflicts.sql",
+)
 
 TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2")
 
@@ -252,7 +265,8 @@ def test_a_template_compiles_in_sqlite_whatever_the_names(sqlite, table):
                 count = sum(1 for _, place in PARAMETER.findall(sql) if place)
                 values = (None,) * count if count else Anything()
                 assert sqlite.execute(f"EXPLAIN {sql}", values).fetchall()
-        sqlite.execute("DROP TABLE temp._sync_staged")
+        for made in ("_sync_staged", "_sync_decided"):
+            sqlite.execute(f"DROP TABLE temp.{made}")
 
 
 @pytest.mark.parametrize("is_shared", [True, False], ids=["shared", "dedicated"])

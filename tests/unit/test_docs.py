@@ -96,7 +96,7 @@ def flattened(value, name="") -> dict[str, list]:
         found[name] = [value]
     if isinstance(value, dict):
         inner = [
-            flattened(v, f"{name}.{'<table>' if name == 'skipped' else k}".strip("."))
+            flattened(v, f"{name}.{_MAPS.get(name.rpartition('.')[2], k)}".strip("."))
             for k, v in value.items()
         ]
     elif isinstance(value, list):
@@ -109,9 +109,13 @@ def flattened(value, name="") -> dict[str, list]:
     return {key: values for key, values in found.items() if is_named(key)}
 
 
+_MAPS = {"skipped": "<table>", **dict.fromkeys(("row", "now", "key", "mine", "theirs"), "<column>")}
+"""Objects whose keys are names of the application, and what stands for one."""
+
+
 def is_named(key: str) -> bool:
     """Whether a key has a line of its own: an element of an array, or of a map, has none."""
-    return not key.endswith(("[]", "<table>"))
+    return "<column>" not in key and not key.endswith(("[]", "<table>"))
 
 
 TYPES = {
@@ -145,7 +149,7 @@ def server(directory: Path) -> Iterator[SimpleNamespace]:
         assert found, said
         creating = "syncsession-server token create"
         made = run(creating, *options, "--tenant", "acme", "--user", "alice", "--json")
-        yield SimpleNamespace(url=found[1], token=made["token"], token_create=made)
+        yield SimpleNamespace(url=found[1], token=made["token"], token_create=made, options=options)
     finally:
         process.terminate()
         process.communicate()
@@ -165,6 +169,12 @@ def run(
     )
     assert result.exit_code == exit_code, result.output
     return json.loads(result.stdout)
+
+
+def run_plain(command: str, *arguments: object) -> None:
+    """Run a command of ours in this process that has no JSON."""
+    result = CliRunner().invoke(COMMANDS[command], [str(a) for a in arguments])
+    assert result.exit_code == 0, result.output
 
 
 def watch_events(database: Path, token: str) -> list[dict]:
@@ -225,6 +235,21 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
             connection.execute("UPDATE note SET body = 'butter'")
         add(f"{client} push", run(f"{client} push", laptop, "--json", **there))
         add(f"{client} pull", run(f"{client} pull", phone, "--json", **there))
+        add(f"{client} conflicts", run(f"{client} conflicts", phone, "--json"))
+        for path, body in ((phone, "jam"), (laptop, "honey")):
+            with closing(sqlite3.connect(path)) as connection, connection:
+                connection.execute("UPDATE note SET body = ?", [body])
+        for path in (phone, laptop, phone):
+            run(f"{client} sync", path, "--json", **there)
+        for command in ((), ("restore", 1)):
+            printed_by = run(f"{client} conflicts", phone, *command, "--json")
+            assert len(printed_by["conflicts"]) == 1
+            add(f"{client} conflicts", printed_by)
+        kept = "syncsession-server conflicts"
+        add(kept, run(kept, "--tenant", "acme", "--json", *here.options))
+        run_plain("syncsession-server policy set", "note", "newest_wins", *here.options)
+        chosen = "syncsession-server policy list"
+        add(chosen, run(chosen, "--json", *here.options))
     add(f"{client} status", run(f"{client} status", phone, "--json"))
     add(f"{client} check", run(f"{client} check", laptop, "--json", exit_code=2))
     add(f"{client} user", run(f"{client} user", phone, "--json"))

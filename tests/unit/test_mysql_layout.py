@@ -385,7 +385,8 @@ def build(db: Any, table: Table) -> None:
 def commit(
     db: Any, layout: MysqlLayout, rows: list[Row], number: int, *, is_loaded: bool, is_shared: bool
 ) -> None:
-    """Commit a session as the store does."""
+    """Commit a session as the store does, of rows that are known to the devices."""
+    rows = [(number, *row[1:]) for row in rows]
     staged = layout.t.staged_name if is_shared else "sync_staged"
     names = {**layout.names, "staged": staged, "is_shared": is_shared}
     if not is_shared:

@@ -21,7 +21,7 @@ VALUES (:tenant_id, :session_id, :number, :device_id, :user_id, 'open', :count_b
 
 -- name: find
 SELECT s.number, s.user_id, s.status, s.count_batches, s.is_corrected, s.error, s.alive_at_utc,
-       s.worker_id
+       s.worker_id, s.device_id
   FROM sync_session AS s
  WHERE s.tenant_id = :tenant_id
    AND s.session_id = :session_id;

@@ -1,0 +1,140 @@
+"""Which of two versions of a row stands: the policies. No I/O.
+
+`mine` is the version that a device pushes, `theirs` the one that the server has by then.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from syncsession_client.protocol.batches import digest
+
+Outcome = Literal["mine", "theirs", "merged"]
+
+Columns = Mapping[str, Any]
+"""Values by column, without the key's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """A row as one side has it; `row` is None where it was deleted.
+
+    `by` is whom the device names as the author, `user` whose token pushed it. `at_utc` is the time
+    by the device's clock, `received_at_utc` by the server's. None: what the server has forgotten.
+    """
+
+    row: Columns | None
+    at_utc: str
+    received_at_utc: str
+    by: str
+    user: str | None
+    device: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """A row that was changed on two devices, neither of which knew of the other's change."""
+
+    table: str
+    key: Columns
+    theirs: Version
+    mine: Version
+    is_new: bool = False  # for the device that pushes it
+
+    @property
+    def kind(self) -> str:
+        """What the pushing device did, and what was done before: `update/delete`."""
+        change = "insert" if self.is_new else "update"
+        mine, theirs = (change if v.row is not None else "delete" for v in (self.mine, self.theirs))
+        return f"{mine}/{theirs}"
+
+    @property
+    def is_agreed(self) -> bool:
+        """Whether both made the same of the row."""
+        mine, theirs = self.mine.row, self.theirs.row
+        if mine is None or theirs is None:
+            return mine is theirs
+        return _are_same(list(mine.values()), list(theirs.values()))
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """Which version stands, `row` where it is a third; whose is gone, if only in part; a remark."""
+
+    outcome: Outcome
+    row: Columns | None = None
+    loser: Literal["mine", "theirs"] | None = None
+    note: str | None = None
+
+
+MINE = Decision("mine", loser="theirs")
+THEIRS = Decision("theirs", loser="mine")
+
+Policy = Callable[[Conflict], Decision]
+
+
+def last_in_wins(_: Conflict) -> Decision:
+    """The last push to arrive stands."""
+    return MINE
+
+
+def server_wins(_: Conflict) -> Decision:
+    """What is on the server stands."""
+    return THEIRS
+
+
+def newest_wins(conflict: Conflict) -> Decision:
+    """The version that was edited last stands, by the devices' clocks; of two of one time the last
+    push. A clock cannot be ahead of the server's: a later time counts as that of the push.
+    """
+    return THEIRS if _when(conflict.theirs) > _when(conflict.mine) else MINE
+
+
+def from_answer(conflict: Conflict, answer: object) -> Decision:
+    """The decision that an application's function gave: a side, or the columns of a row.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    mine, theirs = conflict.mine.row, conflict.theirs.row
+    if answer == "mine":
+        return MINE
+    if answer == "theirs":
+        return THEIRS
+    if not isinstance(answer, Mapping):
+        raise ValueError(
+            f'it returned {answer!r:.100}, which is neither "mine", "theirs" nor a row'
+        )
+    known = mine if mine is not None else theirs
+    assert known is not None  # noqa: S101  # two deletions are no conflict
+    if unknown := sorted(set(map(str, answer)) - known.keys()):
+        raise ValueError(f"it returned columns that were not pushed: {', '.join(unknown)}")
+    row = {name: answer.get(name, known[name]) for name in known}
+    for name, value in row.items():
+        if not _is_storable(value):
+            raise ValueError(f"it returned {value!r:.100} for {name}, which SQLite cannot hold")
+    for decision, side in ((MINE, mine), (THEIRS, theirs)):
+        if side is not None and _are_same(list(row.values()), list(side.values())):
+            return decision
+    return Decision("merged", row, "theirs")
+
+
+BUILT_IN: Mapping[str, Policy] = {
+    policy.__name__: policy for policy in (last_in_wins, server_wins, newest_wins)
+}
+DEFAULT = "last_in_wins"
+
+
+def _when(version: Version) -> str:
+    return min(version.at_utc, version.received_at_utc)
+
+
+def _are_same(one: list[Any], other: list[Any]) -> bool:
+    """Whether the values are equal, and of the same storage class."""
+    return one == other and digest(*one) == digest(*other)
+
+
+def _is_storable(value: Any) -> bool:
+    if type(value) is int:
+        return -(2**63) <= value < 2**63
+    return value is None or type(value) in (str, bytes) or (type(value) is float and value == value)

@@ -1,0 +1,200 @@
+"""Conflicts in a session: found while it is committed, decided by the table's policy, written down.
+
+Only rows that met another version cost more than a look: they are read, some at a time, and those
+that do not stand as they came are taken out of the staged ones.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from xxhash import xxh3_128_digest
+
+from syncsession_client.protocol import images
+from syncsession_client.protocol.batches import META, Row, encode_values
+from syncsession_client.protocol.tables import Table, folded
+
+from . import policies
+from .conflicts import Conflict, Decision, Version
+from .stores import Layout, Staged, Store, Transaction
+
+
+@dataclass(frozen=True)
+class _Pusher:
+    """Who pushed a session, and when the server had it."""
+
+    device: str | None = None
+    user: str | None = None
+    ended_at_utc: str = ""
+    is_corrected: int = 0
+
+
+_FORGOTTEN = _Pusher()
+
+
+async def resolve(
+    store: Store,
+    tx: Transaction,
+    table: Table,
+    columns: Sequence[str],
+    layout: Layout,
+    staged: Staged,
+    stamp: dict[str, Any],
+) -> bool:
+    """Decide what becomes of staged rows whose version here is not the one that was edited.
+
+    Returns whether the device has to be told: some row is not as it pushed it.
+    """
+    rows = store.sql.rows
+    found = await tx.first(rows.has_conflicts(**staged.names), stamp)
+    if not (found and found[0]):
+        return False
+    resolving = _Resolving(store, tx, table, columns, layout, staged, stamp)
+    await resolving.run()
+    await staged.settle(rows.touch(**staged.names), stamp)
+    if resolving.merged:
+        await staged.add(layout.encode(resolving.merged))
+    return resolving.is_corrected
+
+
+class _Resolving:
+    """One table of one session."""
+
+    def __init__(
+        self,
+        store: Store,
+        tx: Transaction,
+        table: Table,
+        columns: Sequence[str],
+        layout: Layout,
+        staged: Staged,
+        stamp: dict[str, Any],
+    ) -> None:
+        self._store, self._tx, self._stamp = store, tx, stamp
+        self._table, self._layout, self._staged = table, layout, staged
+        # The integer by which one device or the other knows the row is no value of it.
+        hints = int(table.key_kind == "local" and table.key[0] in columns[:1])
+        self._first, self._columns = META + len(table.wire_key) + hints, columns[hints:]
+        self._pushers: dict[int, _Pusher] = {}
+        self.merged: list[Row] = []
+        self.is_corrected = False
+
+    async def run(self) -> None:
+        policy = await policies.find_policy(self._store, self._tx, self._table.name)
+        sql, after = self._store.sql.rows.conflicts(**self._staged.names), 0
+        while page := await self._tx.all(sql, self._stamp | {"after": after}):
+            after = page[-1][0]
+            await self._decide(policy, page)
+
+    async def _decide(self, policy: str, page: list[Row]) -> None:
+        half = 1 + (len(page[0]) - 1) // 2
+        theirs = self._layout.decode([row[1:half] for row in page])
+        mine = self._layout.decode([row[half:] for row in page])
+        conflicts = [await self._conflict(*pair) for pair in zip(theirs, mine, strict=True)]
+        decisions = await asyncio.to_thread(_decisions, policy, conflicts)
+        logged: list[dict[str, Any]] = []
+        decided: list[tuple[int, str]] = []
+        for row, here, conflict, decision in zip(page, theirs, conflicts, decisions, strict=True):
+            decided.append((row[0], decision.outcome))
+            self.is_corrected |= decision.outcome != "mine"
+            if decision.outcome == "merged":
+                self.merged.append(self._merged(here, conflict, decision))
+            if not conflict.is_agreed:
+                logged.append(self._record(policy, here, conflict, decision))
+        await self._staged.decide(decided)
+        if logged:
+            await self._tx.run_many(self._store.sql.conflicts.add, logged)
+
+    async def _conflict(self, theirs: Row, mine: Row) -> Conflict:
+        pusher = await self._author(theirs)
+        key_end = META + len(self._table.wire_key)
+        received = pusher.ended_at_utc or self._stamp["now"]
+        return Conflict(
+            self._table.name,
+            dict(zip(self._table.wire_key, theirs[META:key_end], strict=True)),
+            Version(self._row(theirs), theirs[1], received, theirs[2], pusher.user, pusher.device),
+            Version(
+                self._row(mine),
+                mine[1],
+                self._stamp["now"],
+                mine[2],
+                self._stamp["user_id"],
+                self._stamp["device_id"],
+            ),
+            is_new=mine[0] is None,
+        )
+
+    def _row(self, row: Row) -> dict[str, Any] | None:
+        """The columns of a version, without the key and the hint; None of a deletion."""
+        if row[3]:
+            return None
+        return dict(zip(self._columns, row[self._first :], strict=True))
+
+    async def _author(self, theirs: Row) -> _Pusher:
+        """Who pushed the version here. A session that lost against it has only touched it."""
+        pusher = await self._pusher(theirs[0])
+        if not pusher.is_corrected:
+            return pusher
+        named = {"table_name": folded(self._table.name), "key_hash": self._key_hash(theirs)}
+        ours = {"tenant_id": self._stamp["tenant_id"], "number": theirs[0]}
+        kept = await self._tx.first(self._store.sql.conflicts.find_kept, ours | named)
+        return _Pusher(kept[0], kept[1], pusher.ended_at_utc) if kept else pusher
+
+    async def _pusher(self, number: int) -> _Pusher:
+        if number not in self._pushers:
+            ours = {"tenant_id": self._stamp["tenant_id"], "number": number}
+            row = await self._tx.first(self._store.sql.conflicts.find_session, ours)
+            self._pushers[number] = _Pusher(*row) if row else _FORGOTTEN
+        return self._pushers[number]
+
+    def _merged(self, theirs: Row, conflict: Conflict, decision: Decision) -> Row:
+        """The row as staging takes it: an edit, by who pushes, of the version that is here."""
+        assert decision.row is not None  # noqa: S101  # the policies give one
+        mine, head = conflict.mine, theirs[META : self._first]
+        return (theirs[0], mine.at_utc, mine.by, 0, *head, *decision.row.values())
+
+    def _record(
+        self, policy: str, theirs: Row, conflict: Conflict, decision: Decision
+    ) -> dict[str, Any]:
+        mine, other = conflict.mine, conflict.theirs
+        losers = {"mine": mine.device, "theirs": other.device, None: None}
+        return {
+            "tenant_id": self._stamp["tenant_id"],
+            "number": self._stamp["number"],
+            "table_name": folded(self._table.name),
+            "key_hash": self._key_hash(theirs),
+            "row_key": images.encode(tuple(conflict.key), conflict.key.values()),
+            "kind": conflict.kind,
+            "policy": policy,
+            "outcome": decision.outcome,
+            "note": decision.note,
+            "mine": _image(mine),
+            "mine_user_id": mine.user,
+            "mine_by": mine.by,
+            "mine_at_utc": mine.at_utc,
+            "mine_device_id": mine.device,
+            "theirs": _image(other),
+            "theirs_user_id": other.user,
+            "theirs_by": other.by,
+            "theirs_at_utc": other.at_utc,
+            "theirs_device_id": other.device,
+            "theirs_number": theirs[0],
+            "loser_device_id": losers[decision.loser],
+            "created_at_utc": self._stamp["now"],
+        }
+
+    def _key_hash(self, row: Row) -> bytes:
+        """16 bytes that stand for the key in an index."""
+        return xxh3_128_digest(encode_values(row[META : META + len(self._table.wire_key)]))
+
+
+def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
+    return [
+        Decision("mine") if conflict.is_agreed else policies.decide(policy, conflict)
+        for conflict in conflicts
+    ]
+
+
+def _image(version: Version) -> str | None:
+    return None if version.row is None else images.encode(tuple(version.row), version.row.values())
