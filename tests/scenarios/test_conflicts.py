@@ -51,6 +51,11 @@ def value(device: Device, row: str) -> tuple | None:
     return next(iter(device.rows(f"SELECT a, b FROM stem WHERE id = '{row}'")), None)
 
 
+def turn_clock(device: Device, at: str) -> None:
+    """Let the edits that wait have been made at another time, by the device's clock."""
+    device.execute(f"UPDATE _sync_stem_log SET at = julianday('{at}')")
+
+
 class Logged(NamedTuple):
     kind: str
     policy: str
@@ -183,6 +188,7 @@ def test_the_edit_that_was_made_earlier_and_comes_later_gives_way(world, pair, p
     a, b = pair
     put(b, {"both update": A2})
     put(a, {"both update": A1})
+    turn_clock(b, "2020-05-05 10:00:00")
     everyone_syncs(a, b)
     assert value(a, "both update") == value(b, "both update") == ("a1", "b0")
     assert logged(world, a, b)["both update"].outcome == "theirs"
@@ -211,11 +217,6 @@ def test_a_policy_of_the_application_that_fails_is_reported_and_the_default_deci
 
 
 # Clocks
-
-
-def turn_clock(device: Device, at: str) -> None:
-    """Let the edits that wait have been made at another time, by the device's clock."""
-    device.execute(f"UPDATE _sync_stem_log SET at = julianday('{at}')")
 
 
 @pytest.mark.parametrize(
