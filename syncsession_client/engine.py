@@ -23,6 +23,7 @@ from .protocol.errors import (
     ForbiddenModifier,
     NotWritable,
     SessionExpired,
+    SessionFailed,
     SessionState,
     SyncError,
     TooLarge,
@@ -272,8 +273,11 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-            except _SEAL_ANEW:
+            except _SEAL_ANEW as error:
                 self._outbox.drop_outgoing()
+                if isinstance(error, SessionExpired | SessionFailed):
+                    with self._store.write():  # the server has nothing of it: that is certain
+                        self._store.run(STATE.set_sealed, {"session_id": None})
                 raise
         point("push.answered")
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
