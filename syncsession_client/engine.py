@@ -26,6 +26,7 @@ from .protocol.errors import (
     NotWritable,
     ServerRestored,
     SessionExpired,
+    SessionFailed,
     SessionState,
     SyncError,
     TooLarge,
@@ -236,6 +237,7 @@ class SyncEngine:
         try:
             return pulled, self._push()
         except CopiedDevice:
+            self._outbox.drop_incoming()
             return _pulled(pulled, self._pull()), self._push()
 
     def _follow_schema(self) -> None:
@@ -306,7 +308,7 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-            except CopiedDevice:
+            except (CopiedDevice, SessionExpired, SessionFailed):
                 self._forget_sealed()
                 raise
             except _SEAL_ANEW:
@@ -324,11 +326,10 @@ class SyncEngine:
         )
 
     def _forget_sealed(self) -> None:
-        """Drop a session that the server has refused to begin, and what was pulled before that."""
-        self._outbox.drop_incoming()
+        """Drop a session of which the server has nothing: that is certain."""
         with self._store.write():
             self._store.run(STATE.set_sealed, {"session_id": None})
-        point("copy.told")
+        point("push.forgotten")
         self._outbox.drop_outgoing()
 
     def _finish_pull(self) -> Pulled:

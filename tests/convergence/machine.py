@@ -5,7 +5,7 @@ import sys
 import traceback
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import hypothesis.strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
@@ -23,23 +23,42 @@ from .world import BATCH_ROWS, IMPATIENT, Site, Station, World, directory
 
 MOST_DEVICES = 4
 
+Before = list[list[Choice] | Literal["fold"]]
+After = list[tuple[int, list[Choice]]]
+
 _few = st.integers(0, 9)
-which = st.integers(0, MOST_DEVICES - 1)
+which = st.sampled_from([0, 0, 1, 1, 2, 3])
+"""A device, or the first again where there are fewer: most is done by two, so that they meet."""
+
 choices = st.lists(
-    st.builds(Choice, st.sampled_from(sorted(ACTS)), st.sampled_from(sorted(TABLES)), _few, _few),
+    st.builds(
+        Choice,
+        st.sampled_from([*sorted(ACTS), *["change", "change_all"] * 3]),
+        st.sampled_from(sorted(TABLES)),
+        _few,
+        _few,
+    ),
     min_size=1,
     max_size=5,
 )
 commands = st.sampled_from(["sync", "sync", "push", "pull"])
 faults = st.sampled_from([fault for fault in FAULTS if fault is not is_slow])
-passing = st.integers(1, 3)
-before = st.lists(choices, max_size=2)
-"""What the device's programs write before a sync, a transaction each."""
+passing = st.sampled_from([1, 1, 1, 2, 3])
+before = st.lists(st.one_of(choices, st.just("fold")), max_size=3)
+"""What comes before a sync: transactions of the device's programs, and folds without a server, as
+`watch` does them. What is folded while a session is under way is of a later generation than that.
+"""
+
+after = st.lists(st.tuples(which, choices), max_size=2)
+"""After one that may have failed: another device syncs, writes and syncs, or it writes itself."""
 
 in_a_sync = st.sampled_from(
     [p for p in points("client") if p.split(".")[0] not in ("init", "uninstall", "clone")]
 )
-on_the_server = st.sampled_from(points("server"))
+on_the_server = st.sampled_from(
+    [p for p in points("server") if not p.endswith(("expired", "removed", "horizon_set"))]
+)
+"""Not those of cleaning up: it finds nothing to do beside a sync."""
 
 meanwhile = st.dictionaries(
     st.integers(1, 12),
@@ -103,9 +122,9 @@ class Convergence(RuleBasedStateMachine):
 
     # Programs
 
-    @step(device=which, choices=choices)
-    def programs_write(self, device: int, choices: list[Choice]) -> None:
-        self._write(self._station(device), choices)
+    @step(device=which, before=before)
+    def programs_write(self, device: int, before: Before) -> None:
+        self._written(device, before)
 
     @step(device=which, n=st.integers(0, 20))
     def a_program_sets_back(self, device: int, n: int) -> None:
@@ -124,12 +143,12 @@ class Convergence(RuleBasedStateMachine):
     # Syncs
 
     @step(device=which, command=commands, before=before)
-    def sync(self, device: int, command: str, before: list[list[Choice]]) -> None:
+    def sync(self, device: int, command: str, before: Before) -> None:
         self._sync(self._written(device, before), command)
 
     @step(device=which, command=commands, before=before, happen=meanwhile)
     def sync_while_much_happens(
-        self, device: int, command: str, before: list[list[Choice]], happen: dict[int, object]
+        self, device: int, command: str, before: Before, happen: dict[int, object]
     ) -> None:
         station, cancellation, reports = self._written(device, before), Cancellation(), 0
 
@@ -149,9 +168,16 @@ class Convergence(RuleBasedStateMachine):
 
         self._sync(station, command, report, cancellation)
 
-    @step(device=which, command=commands, before=before, request=st.integers(1, 12), fault=faults)
+    @step(
+        device=which,
+        command=commands,
+        before=before,
+        request=st.integers(1, 12),
+        fault=faults,
+        after=after,
+    )
     def sync_over_a_faulty_network(
-        self, device: int, command: str, before: list[list[Choice]], request: int, fault: Fault
+        self, device: int, command: str, before: Before, request: int, fault: Fault, after: After
     ) -> None:
         left = request
 
@@ -161,11 +187,13 @@ class Convergence(RuleBasedStateMachine):
             return passes if left else fault
 
         self.site.net.plan = plan
-        self._sync(self._written(device, before), command, then=self.site.net.is_well)
+        station = self._written(device, before)
+        self._sync(station, command, then=self.site.net.is_well)
+        self._go_on(station, after)
 
-    @step(device=which, command=commands, before=before, point=in_a_sync, time=passing)
+    @step(device=which, command=commands, before=before, point=in_a_sync, time=passing, after=after)
     def a_sync_is_killed(
-        self, device: int, command: str, before: list[list[Choice]], point: str, time: int
+        self, device: int, command: str, before: Before, point: str, time: int, after: After
     ) -> None:
         station = self._written(device, before)
         code = -1
@@ -177,15 +205,25 @@ class Convergence(RuleBasedStateMachine):
 
         self._watched(station, command, run)
         assert code in (0, TRY_LATER, -signal.SIGKILL), f"{code}: {station.text()}"
+        self._go_on(station, after)
 
     # The server
 
-    @step(device=which, command=commands, before=before, point=on_the_server, time=passing)
+    @step(
+        device=which,
+        command=commands,
+        before=before,
+        point=on_the_server,
+        time=passing,
+        after=after,
+    )
     def the_server_is_killed(
-        self, device: int, command: str, before: list[list[Choice]], point: str, time: int
+        self, device: int, command: str, before: Before, point: str, time: int, after: After
     ) -> None:
         self.site.start(kill_at=f"{point}:{time}")
-        self._sync(self._written(device, before), command, then=self.site.start)
+        station = self._written(device, before)
+        self._sync(station, command, then=self.site.start)
+        self._go_on(station, after)
 
     @step(number=st.sampled_from([signal.SIGTERM, signal.SIGKILL]))
     def the_server_restarts(self, number: signal.Signals) -> None:
@@ -242,12 +280,28 @@ class Convergence(RuleBasedStateMachine):
         stations = list(self.world.stations.values())
         return stations[n % len(stations)]
 
-    def _written(self, n: int, before: list[list[Choice]]) -> Station:
+    def _written(self, n: int, before: Before) -> Station:
         """A device, when its programs have written."""
         station = self._station(n)
         for edits in before:
-            self._write(station, edits)
+            if isinstance(edits, str):
+                with station.device.engine() as engine:
+                    engine.fold()
+                self._see(station)
+            else:
+                self._write(station, edits)
         return station
+
+    def _go_on(self, station: Station, after: After) -> None:
+        """Other devices get what there is, and change it; or it is changed before it is sent on."""
+        for n, edits in after:
+            other = self._station(n)
+            if other is station:
+                self._written(n, [edits, "fold"])
+            else:
+                self._sync(other, "sync")
+                self._write(other, edits)
+                self._sync(other, "sync")
 
     def _write(self, station: Station, edits: list[Choice]) -> None:
         before, after = station.write(edits)

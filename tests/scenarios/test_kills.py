@@ -58,7 +58,7 @@ IN_A_SYNC = (
 )
 IN_A_COPY = (
     "push.noted",
-    "copy.told",
+    "push.forgotten",
     "pull.begun",
     "apply.inside",
     "copy.another",

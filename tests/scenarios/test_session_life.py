@@ -110,6 +110,14 @@ def processed(device: Device) -> SessionSet:
         return store.processed()["life"]
 
 
+class Died(BaseException):
+    """The process is gone: nothing after this runs."""
+
+
+def died(*_: object) -> None:
+    raise Died
+
+
 # Silence
 
 
@@ -172,12 +180,6 @@ def test_a_device_whose_session_expired_seals_it_anew(server, world, monkeypatch
     device = world.device("a.db", LIFE)
     put(device, "a", "b")
 
-    class Died(BaseException):
-        pass
-
-    def died(*_):
-        raise Died
-
     with monkeypatch.context() as patch, pytest.raises(Died):
         patch.setattr(engine.Transport, "commit_push", died)
         device.push()
@@ -188,6 +190,28 @@ def test_a_device_whose_session_expired_seals_it_anew(server, world, monkeypatch
     assert statuses(server) == ["expired", "committed"]
     assert count(server, "life") == 2
     assert device.dirty("life") == []
+
+
+def test_what_is_written_and_not_changed_overwrites_nothing_after_a_session_expired(
+    server, world, monkeypatch
+):
+    a = world.device("a.db", LIFE)
+    put(a, "mine", "ours")
+    a.sync()
+    b = a.clone("b.db")
+    a.execute("UPDATE life SET body = 'by a' WHERE id = 'mine'")
+    with monkeypatch.context() as patch, pytest.raises(Died):
+        patch.setattr(engine.Transport, "commit_push", died)
+        a.sync()
+    a.execute("UPDATE life SET body = body")
+    b.execute("UPDATE life SET body = 'by b' WHERE id = 'ours'")
+    b.sync()
+    age(server)
+    clean_up(server)
+    assert a.sync().pushed.rows == 1
+    b.sync()
+    for device in (a, b):
+        assert device.rows("SELECT body FROM life ORDER BY id") == [("by a",), ("by b",)]
 
 
 def test_batches_that_a_killed_process_left_are_removed_and_those_of_live_sessions_stay(
