@@ -2,6 +2,8 @@
 
 VENV_PYTHON := .venv/bin/python
 BENCH_ARGS ?=
+SOAK_SECONDS ?= 60
+SOAK_SEED ?= 1000
 
 .PHONY: help demo test soak check bench clean
 
@@ -16,10 +18,11 @@ test: ## run the tests, with MariaDB and other languages, which it installs wher
 	@.ci/setup.sh mariadb languages
 	@$(VENV_PYTHON) -m pytest -n logical --dist worksteal
 
-soak: ## let many devices sync at once for a minute, and restart the database under them for another
+soak: ## let devices sync under load, and in made-up orders, for SOAK_SECONDS=60 each; from SOAK_SEED
 	@.ci/setup.sh mariadb
-	@SYNCSESSION_SOAK_SECONDS=60 $(VENV_PYTHON) -m pytest -s tests/scenarios/test_under_load.py
-	@SYNCSESSION_SOAK_SECONDS=60 $(VENV_PYTHON) -m pytest -s tests/scenarios/test_concurrent_devices.py
+	@SYNCSESSION_SOAK_SECONDS=$(SOAK_SECONDS) SYNCSESSION_SOAK_SEED=$(SOAK_SEED) \
+		$(VENV_PYTHON) -m pytest -s tests/scenarios/test_under_load.py \
+		tests/scenarios/test_concurrent_devices.py tests/properties/test_convergence.py
 
 check: ## lint, check the format, the types and the generated reference
 	@.ci/setup.sh

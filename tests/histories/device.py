@@ -1,14 +1,12 @@
 """What a process of a history runs: it edits, syncs or watches one device, and writes down what it
-did and saw. `python -m histories.device PLAN` runs one for each in a plan, and ends with them.
+did and saw.
 """
 
 import os
 import random
 import signal
 import sqlite3
-import sys
 import time
-import traceback
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
@@ -79,6 +77,7 @@ class Process:
         self.path = self.directory / f"{device.owner}.db"
         self.told_to_stop = False
         self._parent = os.getppid()
+        self._is_over = plan.is_over
         self._recorder = Recorder(self.directory / f"{device.name}.history")
         self._chance = random.Random(device.seed + plan.is_over)
         self._rows: dict[Row, Version] | None = None
@@ -86,7 +85,10 @@ class Process:
         signal.signal(signal.SIGTERM, self._stop)
 
     def live(self) -> None:
-        """Do what it is for, until told to stop."""
+        """Do what it is for, until told to stop; where all is over, sync once more."""
+        if self._is_over:
+            self.sync_at_last()
+            return
         while not (self.path.exists() or self.is_to_stop()):
             if self.device.is_beside:
                 time.sleep(0.02)
@@ -266,55 +268,3 @@ def _held(db: sqlite3.Connection, table: str) -> list[tuple[Row, Version]]:
         gone = [(k, session) for (k, is_deleted), session in shadow.items() if is_deleted]
         held += [(f"seat/{k}", (None, session)) for k, session in gone]
     return held
-
-
-def run(plan: Plan, device: Device) -> None:
-    """All that one process does."""
-    process = Process(plan, device)
-    if plan.is_over:
-        process.sync_at_last()
-    else:
-        process.live()
-    process.close()
-
-
-def main() -> int:
-    """Run every device of the plan in a process of its own, which needs no time to start; pass on
-    that they are to stop, to those first that only edit. Exit code 1 if one of them failed.
-    """
-    plan = msgspec.json.decode(Path(sys.argv[1]).read_bytes(), type=Plan)
-    children: dict[int, bool] = {}
-    for device in plan.devices:
-        if (pid := os.fork()) == 0:
-            code = 1
-            try:
-                run(plan, device)
-                code = 0
-            except BaseException:
-                traceback.print_exc()
-                raise
-            finally:
-                sys.stderr.flush()
-                os._exit(code)
-        children[pid] = device.is_beside
-    is_stopping = False
-
-    def stop(*_: object) -> None:
-        nonlocal is_stopping
-        is_stopping = True
-        first = [pid for pid, is_beside in children.items() if is_beside]
-        for pid in first or children:
-            os.kill(pid, signal.SIGTERM)
-
-    signal.signal(signal.SIGTERM, stop)
-    failed = 0
-    while children:
-        pid, status = os.wait()
-        failed |= status
-        if children.pop(pid) and is_stopping and not any(children.values()):
-            stop()
-    return int(bool(failed))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

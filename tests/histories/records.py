@@ -4,6 +4,7 @@ Times are `time.monotonic_ns`: on Linux one clock for all processes of the machi
 clock_gettime(2)), so what one wrote down can be put before what another did.
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -81,6 +82,9 @@ class Recorder:
     """Appends to the history of a process."""
 
     def __init__(self, path: Path) -> None:
+        path.touch()
+        held = path.read_bytes()
+        os.truncate(path, held.rfind(b"\n") + 1)  # who wrote it before may have been killed
         self._file = path.open("ab", buffering=0)
 
     def add(self, record: Record) -> None:

@@ -1,6 +1,7 @@
 """Lets devices live, each in a process of its own, and hands over what they wrote down."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -66,6 +67,11 @@ class Lives:
         with self._processes(is_over=True) as process:
             self._wait(process)
 
+    def kill_one(self) -> None:
+        """Kill a device that does not edit; it is started again."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGUSR1)
+
     def have_ended(self) -> bool:
         """Whether they ended by themselves: one of them has failed."""
         return self._process is not None and self._process.poll() is not None
@@ -109,7 +115,7 @@ class Lives:
         with (
             self._log().open("ab") as log,
             subprocess.Popen(
-                [*WITH_PARENT, sys.executable, "-m", "histories.device", str(path)],
+                [*WITH_PARENT, sys.executable, "-m", "histories.launch", str(path)],
                 env=os.environ | {"PYTHONPATH": str(TESTS)},
                 stdin=subprocess.DEVNULL,
                 stderr=log,

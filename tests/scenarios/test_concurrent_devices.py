@@ -1,5 +1,5 @@
-"""Eight writers and four readers, each a process, sync at once while servers are killed and the
-network of some fails: what all of them wrote down has nothing in it that must not be.
+"""Eight writers and four readers, each a process, sync at once while devices and servers are killed
+and the network of some fails: what all of them wrote down has nothing in it that must not be.
 """
 
 import asyncio
@@ -116,6 +116,7 @@ def test_no_device_misses_a_session_or_sees_half_of_one_or_goes_back(cluster, fl
         over_at = time.monotonic() + SOAK_SECONDS
         everyone_has_synced(lives)
         while True:
+            lives.kill_one()
             replace_a_server(cluster, lives, flaky)
             everyone_has_synced(lives)
             if time.monotonic() > over_at or lives.have_ended():

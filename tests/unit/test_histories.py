@@ -247,4 +247,7 @@ def test_what_was_written_down_is_read_as_it_was(story, tmp_path):
     for record in story.a:
         recorder.add(record)
     recorder.close()
+    with (tmp_path / "a.history").open("a") as file:
+        file.write('{"type":"Saw","rows":{"entry/a')  # who wrote this was killed
+    Recorder(tmp_path / "a.history").close()
     assert read(tmp_path / "a.history", "a") == History("a", "a", story.a)

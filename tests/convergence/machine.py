@@ -1,0 +1,303 @@
+"""The steps: a state machine of Hypothesis, whose rules are what may happen."""
+
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, ClassVar
+
+import hypothesis.strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
+from network import FAULTS, Exchange, Fault, is_slow, passes
+from points import points
+
+from syncsession_client.progress import Cancellation, Cancelled, Progress, Report, silent
+from syncsession_client.protocol.commands import TRY_LATER
+from syncsession_client.protocol.errors import TryLater
+
+from .edits import ACTS, FIRST, Choice
+from .model import Model
+from .tables import TABLES
+from .world import BATCH_ROWS, IMPATIENT, Site, Station, World, directory
+
+MOST_DEVICES = 4
+
+_few = st.integers(0, 9)
+which = st.integers(0, MOST_DEVICES - 1)
+choices = st.lists(
+    st.builds(Choice, st.sampled_from(sorted(ACTS)), st.sampled_from(sorted(TABLES)), _few, _few),
+    min_size=1,
+    max_size=5,
+)
+commands = st.sampled_from(["sync", "sync", "push", "pull"])
+faults = st.sampled_from([fault for fault in FAULTS if fault is not is_slow])
+passing = st.integers(1, 3)
+before = st.lists(choices, max_size=2)
+"""What the device's programs write before a sync, a transaction each."""
+
+in_a_sync = st.sampled_from(
+    [p for p in points("client") if p.split(".")[0] not in ("init", "uninstall", "clone")]
+)
+on_the_server = st.sampled_from(points("server"))
+
+meanwhile = st.dictionaries(
+    st.integers(1, 12),
+    st.one_of(
+        choices,
+        st.tuples(st.sampled_from(["sync", "push"]), which),
+        st.just("cancel"),
+    ),
+    max_size=3,
+)
+"""What happens at which report of a sync: an edit, a sync of another device, a cancellation."""
+
+
+def step(decorate: Callable[..., Any] = rule, **strategies: Any) -> Callable[..., Any]:
+    """A rule of the machine. What it was called with is kept: where a failure does not come again,
+    and with real processes it may not, Hypothesis shows no step.
+    """
+
+    def made(function: Callable[..., None]) -> Any:
+        @wraps(function)
+        def told(self: "Convergence", **values: Any) -> None:
+            self.told.append(f"{function.__name__}({values})")
+            function(self, **values)
+
+        return decorate(**strategies)(told)
+
+    return made
+
+
+class Convergence(RuleBasedStateMachine):
+    """Two to four devices of a tenant. Subclasses name the site."""
+
+    site: ClassVar[Site]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._directory = directory()
+        self.world = World(self.site, self._directory.__enter__())
+        self.model = Model()
+        self.told: list[str] = []
+
+    @step(
+        initialize,
+        journals=st.tuples(*[st.sampled_from(["WAL", "DELETE"])] * 2),
+        recursive=st.tuples(st.booleans(), st.booleans()),
+        is_cloned=st.booleans(),
+    )
+    def begin(
+        self, journals: tuple[str, str], recursive: tuple[bool, bool], is_cloned: bool
+    ) -> None:
+        first = self.world.make(journals[0], recursive_triggers=recursive[0])
+        self.model.joins(first.name)
+        self._write(first, [Choice(*each) for each in FIRST])
+        self._sync(first, "sync")
+        if is_cloned:
+            self._join(self.world.clone(recursive_triggers=recursive[1]))
+        else:
+            second = self.world.make(journals[1], recursive_triggers=recursive[1])
+            self.model.joins(second.name)
+            self._sync(second, "sync")
+
+    # Programs
+
+    @step(device=which, choices=choices)
+    def programs_write(self, device: int, choices: list[Choice]) -> None:
+        self._write(self._station(device), choices)
+
+    @step(device=which, n=st.integers(0, 20))
+    def a_program_sets_back(self, device: int, n: int) -> None:
+        """A row gets the value that it had before an edit which the server lacks."""
+        station = self._station(device)
+        found = [
+            (row, edit.before[0])
+            for row, edit in sorted(self.model.devices[station.name].pending().items())
+            if edit.before and edit.after and edit.before[1:] == edit.after[1:] and edit.before[0]
+        ]
+        if found:
+            row, v = found[n % len(found)]
+            before, after = station.write([], [(row, v)])
+            self.model.wrote(station.name, before, after)
+
+    # Syncs
+
+    @step(device=which, command=commands, before=before)
+    def sync(self, device: int, command: str, before: list[list[Choice]]) -> None:
+        self._sync(self._written(device, before), command)
+
+    @step(device=which, command=commands, before=before, happen=meanwhile)
+    def sync_while_much_happens(
+        self, device: int, command: str, before: list[list[Choice]], happen: dict[int, object]
+    ) -> None:
+        station, cancellation, reports = self._written(device, before), Cancellation(), 0
+
+        def report(progress: Progress) -> None:
+            nonlocal reports
+            reports += 1
+            match happen.get(reports):
+                case "cancel":
+                    cancellation.cancel()
+                case list() as edits:
+                    self._see(station)
+                    self._write(station, edits)
+                case (str() as other_command, int() as other):
+                    if self._station(other) is not station:
+                        self._see(station)
+                        self._sync(self._station(other), other_command)
+
+        self._sync(station, command, report, cancellation)
+
+    @step(device=which, command=commands, before=before, request=st.integers(1, 12), fault=faults)
+    def sync_over_a_faulty_network(
+        self, device: int, command: str, before: list[list[Choice]], request: int, fault: Fault
+    ) -> None:
+        left = request
+
+        def plan(_: Exchange) -> Fault:
+            nonlocal left
+            left -= 1
+            return passes if left else fault
+
+        self.site.net.plan = plan
+        self._sync(self._written(device, before), command, then=self.site.net.is_well)
+
+    @step(device=which, command=commands, before=before, point=in_a_sync, time=passing)
+    def a_sync_is_killed(
+        self, device: int, command: str, before: list[list[Choice]], point: str, time: int
+    ) -> None:
+        station = self._written(device, before)
+        code = -1
+
+        def run() -> bool:
+            nonlocal code
+            code = station.run(command, f"{point}:{time}")
+            return code == 0
+
+        self._watched(station, command, run)
+        assert code in (0, TRY_LATER, -signal.SIGKILL), f"{code}: {station.text()}"
+
+    # The server
+
+    @step(device=which, command=commands, before=before, point=on_the_server, time=passing)
+    def the_server_is_killed(
+        self, device: int, command: str, before: list[list[Choice]], point: str, time: int
+    ) -> None:
+        self.site.start(kill_at=f"{point}:{time}")
+        self._sync(self._written(device, before), command, then=self.site.start)
+
+    @step(number=st.sampled_from([signal.SIGTERM, signal.SIGKILL]))
+    def the_server_restarts(self, number: signal.Signals) -> None:
+        self.site.stop(number)
+        self.site.start()
+
+    @step()
+    def a_week_passes(self) -> None:
+        """The server lets go of the sessions and pulls that wait for their devices."""
+        if self.world.unfinished():
+            self.site.start(*IMPATIENT)
+            self.world.until_all_has_expired()
+            self.site.start()
+
+    # Devices
+
+    @step(device=which)
+    def a_sidecar_is_lost(self, device: int) -> None:
+        station = self._station(device)
+        station.lose_sidecar()
+        self.model.lost_sidecar(station.name)
+
+    @step(recursive=st.booleans())
+    def a_device_joins(self, recursive: bool) -> None:
+        if len(self.world.stations) < MOST_DEVICES:
+            self._join(self.world.clone(recursive_triggers=recursive))
+
+    @step()
+    def all_come_to_rest(self) -> None:
+        stations = list(self.world.stations.values())
+        for station in (*stations, *stations):
+            assert self._sync(station, "sync"), "a sync failed where nothing is wrong"
+        self.model.at_rest({station.name: station.held() for station in stations})
+        first, *others = (station.device for station in stations)
+        for other in others:
+            assert other.identities() == first.identities()
+        for station in stations:
+            assert station.device.sync().pushed.rows == 0
+
+    def teardown(self) -> None:
+        try:
+            if sys.exc_info()[0] is None and self.world.stations:
+                self.all_come_to_rest()
+        finally:
+            if sys.exc_info()[0] is not None:
+                print("\n".join(self.told))
+                traceback.print_exc(file=sys.stdout)
+            self.site.net.is_well()
+            self._directory.__exit__(None, None, None)
+
+    # How
+
+    def _station(self, n: int) -> Station:
+        stations = list(self.world.stations.values())
+        return stations[n % len(stations)]
+
+    def _written(self, n: int, before: list[list[Choice]]) -> Station:
+        """A device, when its programs have written."""
+        station = self._station(n)
+        for edits in before:
+            self._write(station, edits)
+        return station
+
+    def _write(self, station: Station, edits: list[Choice]) -> None:
+        before, after = station.write(edits)
+        self.model.wrote(station.name, before, after)
+
+    def _join(self, station: Station) -> None:
+        self.model.joins(station.name)
+        self._see(station, pulled=True)
+
+    def _sync(
+        self,
+        station: Station,
+        command: str,
+        report: Report = silent,
+        cancellation: Cancellation | None = None,
+        then: Callable[[], None] = lambda: None,
+    ) -> bool:
+        """Sync in this process, and see what has become of it; whether it came through."""
+
+        def run() -> bool:
+            try:
+                with station.device.engine(
+                    batch_rows=BATCH_ROWS, report=report, cancellation=cancellation
+                ) as engine:
+                    {"sync": engine.synchronize, "push": engine.push, "pull": engine.pull}[
+                        command
+                    ]()
+            except (TryLater, Cancelled):
+                return False
+            finally:
+                then()
+            return True
+
+        return self._watched(station, command, run)
+
+    def _watched(self, station: Station, command: str, run: Callable[[], bool]) -> bool:
+        transactions = len(self.model.devices[station.name].transactions)
+        newest = self.model.newest()
+        is_done = run()
+        self.model.server_keeps(self.world.kept())
+        if is_done and command != "pull":
+            self.model.pushed(station.name, transactions)
+        held = station.held()
+        pulled = newest if is_done and command != "push" else None
+        self.model.device_holds(station.name, held, pulled)
+        station.check_file(held)
+        return is_done
+
+    def _see(self, station: Station, *, pulled: bool = False) -> None:
+        """Look at the server, and at a device as it is at this moment."""
+        self.model.server_keeps(self.world.kept())
+        held = station.held()
+        self.model.device_holds(station.name, held, self.model.newest() if pulled else None)

@@ -1,0 +1,225 @@
+"""The schema of the machine's devices, and what a database holds, said so that all can compare it.
+
+A row is known by its table and key. Integers mean something on one device only, so a row with a
+local key has a tag that is unique and stays with it, and a reference to such a row is that tag.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+Row = tuple[str, ...]
+"""A table, and the key of a row of it as everyone knows it."""
+
+Values = tuple[str | None, ...]
+"""A row's values, references as the keys that they lead to."""
+
+Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table: its key, the columns that are compared, and which of both refer to what.
+
+    `local`: the key is an integer of the device's own; the column `tag` is the key for everyone.
+    """
+
+    name: str
+    key: tuple[str, ...]
+    values: tuple[str, ...]
+    references: Mapping[str, str] = field(default_factory=dict)
+    local: bool = False
+
+    @cached_property
+    def columns(self) -> tuple[str, ...]:
+        """What is read of it: the key as everyone knows it, and the values."""
+        return (*(("tag",) if self.local else self.key), *self.values)
+
+    def known_as(self, read: tuple[str | None, ...]) -> tuple[Row, Values]:
+        """A row and its values, from what was read."""
+        keys = 1 if self.local else len(self.key)
+        assert None not in read[:keys], f"{self.name}: a row of no key: {read}"
+        return (self.name, *map(str, read[:keys])), read[keys:]
+
+    def parents(self, row: Row, values: Values) -> Iterator[Row]:
+        """The rows that a row refers to."""
+        for column, value in zip(self.columns, (*row[1:], *values), strict=True):
+            if column in self.references and value is not None:
+                yield self.references[column], value
+
+
+SCHEMA = (
+    "CREATE TABLE area (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, odd, parent_id INTEGER "
+    "REFERENCES area (id) ON UPDATE CASCADE ON DELETE SET NULL)",
+    "CREATE TABLE member (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, "
+    "area_id INTEGER REFERENCES area (id) ON UPDATE CASCADE)",
+    "CREATE TABLE label (name TEXT PRIMARY KEY, v TEXT, odd)",
+    "CREATE TABLE member_label (member_id INTEGER REFERENCES member (id) ON UPDATE CASCADE "
+    "ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE ON DELETE CASCADE, "
+    "v TEXT, PRIMARY KEY (member_id, label))",
+    "CREATE TABLE profile (id INTEGER PRIMARY KEY REFERENCES member (id) ON UPDATE CASCADE "
+    "ON DELETE CASCADE, v TEXT)",
+    "CREATE TABLE setting (scope TEXT, name TEXT, v TEXT, odd, PRIMARY KEY (scope, name)) "
+    "WITHOUT ROWID",
+    "CREATE TABLE note (id TEXT PRIMARY KEY, v TEXT, area_id INTEGER REFERENCES area (id) "
+    "ON UPDATE CASCADE ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE "
+    "ON DELETE SET NULL)",
+    "CREATE TABLE seat (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, place TEXT UNIQUE)",
+)
+"""What `odd` holds, of any type, is compared among the devices only, when they are at rest."""
+
+TABLES = {
+    t.name: t
+    for t in (
+        Table("area", ("id",), ("v", "parent_id"), {"parent_id": "area"}, local=True),
+        Table("member", ("id",), ("v", "area_id"), {"area_id": "area"}, local=True),
+        Table("label", ("name",), ("v",)),
+        Table(
+            "member_label",
+            ("member_id", "label"),
+            ("v",),
+            {"member_id": "member", "label": "label"},
+        ),
+        Table("profile", ("id",), ("v",), {"id": "member"}),
+        Table("setting", ("scope", "name"), ("v",)),
+        Table("note", ("id",), ("v", "area_id", "label"), {"area_id": "area", "label": "label"}),
+        Table("seat", ("id",), ("v", "place"), local=True),
+    )
+}
+LOCAL = tuple(t.name for t in TABLES.values() if t.local)
+
+
+@dataclass(frozen=True)
+class Held:
+    """What a device holds at a moment. `dirty` names rows that are gone too."""
+
+    rows: dict[Row, Values]
+    dirty: frozenset[Row]
+
+    def dangling(self) -> list[tuple[Row, Values, Row]]:
+        """(row, its values, what it refers to) of each reference that leads to no row."""
+        return [
+            (row, values, parent)
+            for row, values in self.rows.items()
+            for parent in TABLES[row[0]].parents(row, values)
+            if parent not in self.rows
+        ]
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the server keeps of a tenant: live rows, the session that last wrote each row, gone ones
+    too, the tag of every row_id, and (device, status) of each session by number.
+    """
+
+    rows: dict[Row, Values]
+    by: dict[Row, int]
+    tags: dict[bytes, str]
+    sessions: dict[int, tuple[str, str]]
+
+
+def read_server(query: Query, tenant: str, *, key: str) -> Kept:
+    """What the server's database keeps; `key` is the column that has the row_id of a local row."""
+    tags: dict[bytes, str] = {}
+    for name in LOCAL:
+        found = query(f"SELECT {key}, tag FROM {name} WHERE tenant_id = :tenant", tenant=tenant)
+        tags |= {bytes(row_id): tag for row_id, tag in found if tag is not None}
+    assert len(set(tags.values())) == len(tags), "the server has a row twice, under two row_ids"
+    rows: dict[Row, Values] = {}
+    by: dict[Row, int] = {}
+    for table in TABLES.values():
+        for session, is_deleted, *read in query(
+            f"SELECT sync_session, is_deleted, {', '.join(table.columns)} FROM {table.name}"
+            " WHERE tenant_id = :tenant",
+            tenant=tenant,
+        ):
+            if table.local and read[0] is None:
+                continue  # it came and went: nobody else has heard of it
+            texts = [tags.get(bytes(v), repr(v)) if isinstance(v, bytes) else v for v in read]
+            row, values = table.known_as(tuple(texts))
+            by[row] = session
+            if not is_deleted:
+                rows[row] = values
+    found = query(
+        "SELECT number, device_id, status FROM sync_session WHERE tenant_id = :tenant",
+        tenant=tenant,
+    )
+    return Kept(rows, by, tags, {number: (device, status) for number, device, status in found})
+
+
+def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
+    """What a device holds; `tags` are those of the rows that the server knows.
+
+    The caller holds a transaction. What is dirty is told by the shadow rows and the logs: what
+    refers to an integer that stands for another row now is found when the log is folded.
+    """
+    here = {name: dict(query(f"SELECT id, tag FROM {name}")) for name in LOCAL}
+    moved = {name: {k for (k,) in query(f"SELECT key_1 FROM _sync_{name}_log")} for name in LOCAL}
+    rows: dict[Row, Values] = {}
+    dirty: set[Row] = set()
+    for table in TABLES.values():
+        local_keys = {}
+        for found in query(f"SELECT {', '.join((*table.key, *table.columns))} FROM {table.name}"):
+            key, read = found[: len(table.key)], found[len(table.key) :]
+            row, values = table.known_as(
+                tuple(
+                    _known(query, table.references.get(column), value, here, tags)
+                    for column, value in zip(table.columns, read, strict=True)
+                )
+            )
+            assert row not in rows, f"{row} is there twice"
+            rows[row] = values
+            local_keys[key] = row
+            for column, value in zip(table.columns, read, strict=True):
+                if value in moved.get(table.references.get(column, ""), ()):
+                    dirty.add(row)
+        dirty.update(_dirty(query, table, local_keys, tags))
+    return Held(rows, frozenset(dirty))
+
+
+def _known(
+    query: Query,
+    parent: str | None,
+    value: Any,
+    here: Mapping[str, Mapping[int, str]],
+    tags: Mapping[bytes, str],
+) -> str | None:
+    """A value as everyone knows it. An integer without a row means the row that last had it."""
+    if value is None or parent not in here:
+        return None if value is None else str(value)
+    if value in here[parent]:
+        return here[parent][value]
+    gone = query(
+        f"SELECT row_id FROM _sync_{parent}_rows WHERE key_1 = ? ORDER BY is_deleted, row_id DESC",
+        value,
+    )
+    assert gone and gone[0][0] in tags, f"{value} refers to no {parent} that ever was: {gone}"
+    return tags[gone[0][0]]
+
+
+def _dirty(
+    query: Query,
+    table: Table,
+    local_keys: Mapping[tuple[Any, ...], Row],
+    tags: Mapping[bytes, str],
+) -> Iterator[Row]:
+    """The rows of a table that a push would look at."""
+    keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
+    logged = set(query(f"SELECT {keys} FROM _sync_{table.name}_log"))
+    identity = "row_id" if table.local else keys
+    if not table.local and set(table.key) & set(table.references):
+        identity = keys.replace("key_", "row_id_")
+    for is_dirty, is_deleted, *both in query(
+        f"SELECT is_dirty, is_deleted, {keys}, {identity} FROM _sync_{table.name}_rows"
+        " WHERE generation > 0"
+    ):
+        key, known = tuple(both[: len(table.key)]), both[len(table.key) :]
+        if not is_dirty and key not in logged:
+            continue
+        if key in local_keys and not is_deleted:
+            yield local_keys[key]
+        parts = [tags.get(part) if isinstance(part, bytes) else part for part in known]
+        if None not in parts:  # else nobody knows it but this device, and it is gone
+            yield (table.name, *parts)
+    yield from (local_keys[key] for key in logged if key in local_keys)
