@@ -10,8 +10,10 @@ import sqlite3
 import tracemalloc
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from datetime import UTC, datetime
+from functools import cache
+from itertools import count
 from typing import Any
 
 import httpx
@@ -38,21 +40,37 @@ fuzzed = settings(
 PACKERS = {"zstd": zstandard.compress, "gzip": gzip.compress}
 ENDED = {"committed", "failed"}
 LIMIT = 1 << 20
+TESTS_A_SERVER = 40
 AN_ID = "0192a4e6-3c5f-7d81-9b2e-6f0a4c8e1d37"
 """For what names tests: processes that share them must find the same names."""
 
 
 @pytest.fixture(scope="module")
-def server(new_database: Callable[[], str]) -> Iterator[Server]:
-    """A server of this module's own: what is described here must not meet other tests' tables."""
-    settings = Settings(
-        database=new_database(),
-        migrate=True,
-        status_wait_seconds=5.0,
-        pull_shared_table_threshold=0,
-    )
-    with serving(settings) as running:
-        yield running
+def next_server(new_database: Callable[[], str]) -> Iterator[Callable[[], Server]]:
+    """Servers of this module's own: what is described here must not meet other tests' tables.
+
+    Each is for so many tests: every one makes tables, and looks at all that there are.
+    """
+    with ExitStack() as stack:
+
+        @cache
+        def nth(_: int) -> Server:
+            stack.close()
+            settings = Settings(
+                database=new_database(),
+                migrate=True,
+                status_wait_seconds=5.0,
+                pull_shared_table_threshold=0,
+            )
+            return stack.enter_context(serving(settings))
+
+        asked = count()
+        yield lambda: nth(next(asked) // TESTS_A_SERVER)
+
+
+@pytest.fixture
+def server(next_server: Callable[[], Server]) -> Server:
+    return next_server()
 
 
 class Door:

@@ -285,10 +285,14 @@ def test_who_has_died_is_told_before_another_begins(tmp_path):
 
     killed: list[int] = []
 
+    def is_replaced() -> bool:
+        there = [p.pid for p in children()]
+        return len(there) == 2 and killed[0] not in there
+
     def act() -> None:
         killed.append(children()[0].pid)
         os.kill(killed[0], signal.SIGKILL)
-        until(lambda: len(children()) == 2 and killed[0] not in [p.pid for p in children()])
+        until(is_replaced)
 
     workers = Workers(targets.waits, (tmp_path,), 2, on_ready=lambda: None, on_death=on_death)
     supervised(workers, act)
