@@ -1,8 +1,9 @@
 """How the command line shows versions of rows that lost. No I/O."""
 
-import json
 from collections.abc import Sequence
 from typing import Any
+
+from .protocol import images
 
 
 def listed(found: Sequence[dict[str, Any]]) -> str:
@@ -21,17 +22,17 @@ def _lines(conflict: dict[str, Any]) -> list[str]:
         f"(session {conflict['won_session']}, {conflict['policy']})"
     )
     if now is None:
-        shown = ", ".join(f"{name} {_value(value)}" for name, value in row.items())
+        shown = ", ".join(f"{name} {images.told(value)}" for name, value in row.items())
         return [head, f"   lost {shown}", "   the row is deleted now"]
     if conflict["is_deleted"]:
-        shown = ", ".join(f"{name} {_value(value)}" for name, value in now.items())
+        shown = ", ".join(f"{name} {images.told(value)}" for name, value in now.items())
         return [head, f"   the row was deleted, and is {shown} now"]
-    key = [f"{name} {_value(row[name])}" for name in now if name not in _changed(row, now)]
+    key = [f"{name} {images.told(row[name])}" for name in now if name not in _changed(row, now)]
     return [
         f"{head}",
         *([f"   where {', '.join(key)}"] if key else []),
         *(
-            f"   {name}: lost {_value(row[name])}, now {_value(now[name])}"
+            f"   {name}: lost {images.told(row[name])}, now {images.told(now[name])}"
             for name in _changed(row, now)
         ),
     ]
@@ -43,13 +44,3 @@ def _changed(row: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 def _edit(conflict: dict[str, Any]) -> str:
     return "a deletion" if conflict["is_deleted"] else "an edit"
-
-
-def _value(value: Any) -> str:
-    match value:
-        case {"blob": digits}:
-            return f"x'{digits[:40]}{'…' if len(digits) > 40 else ''}'"
-        case {"real": name}:
-            return str(name)
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"

@@ -4,6 +4,8 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from syncsession_client.protocol import images
+
 from .stores import Store, Transaction
 
 _FIELDS = (
@@ -39,7 +41,7 @@ def _described(row: Sequence[Any]) -> dict[str, Any]:
 
 
 def _lines(conflict: dict[str, Any]) -> list[str]:
-    key = ", ".join(f"{name} {_value(value)}" for name, value in conflict["key"].items())
+    key = ", ".join(f"{name} {images.told(value)}" for name, value in conflict["key"].items())
     stands = {"mine": "what came stands", "theirs": "what was here stands", "merged": "merged"}
     lines = [
         f"session {conflict['session']}, {conflict['table']} {key}: {conflict['kind']}, "
@@ -56,9 +58,4 @@ def _version(conflict: dict[str, Any], side: str) -> str:
     if row is None:
         return f"{who}: deleted"
     told = {k: v for k, v in row.items() if other is None or other.get(k) != v}
-    return f"{who}: " + (", ".join(f"{k} {_value(v)}" for k, v in told.items()) or "the same")
-
-
-def _value(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 80 else f"{text[:79]}…"
+    return f"{who}: " + (", ".join(f"{k} {images.told(v)}" for k, v in told.items()) or "the same")

@@ -4,6 +4,7 @@ An object by column. An integer has no point and a real one has; a BLOB is `{"bl
 real that JSON has no number for is `{"real": "inf"}`.
 """
 
+import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -38,6 +39,18 @@ def decode(image: str | bytes) -> dict[str, Any]:
 def values(plain: Iterable[Any]) -> Iterator[Any]:
     """The inverse of what `shown` makes of values."""
     return map(_value, plain)
+
+
+def told(plain: Any, most: int = 80) -> str:
+    """What a person reads of a value that `shown` made; at most so many characters."""
+    match plain:
+        case {"blob": digits}:
+            text = f"x'{digits}'"
+        case {"real": name}:
+            text = str(name)
+        case _:
+            text = json.dumps(plain, ensure_ascii=False)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _shown(value: Any) -> Any:

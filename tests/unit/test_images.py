@@ -40,3 +40,18 @@ def test_sqlite_reads_the_values_out_of_an_image(value):
     with closing(sqlite3.connect(":memory:")) as db:
         image = images.encode(["a column"], [value])
         assert db.execute("SELECT json_extract(?, '$.a column')", [image]).fetchall() == [(value,)]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (b"\x00\xff", "x'00ff'"),
+        (math.inf, "inf"),
+        ("é", '"é"'),
+        (None, "null"),
+        ("a" * 200, '"' + "a" * 78 + "…"),
+    ],
+)
+def test_a_person_reads_a_value_in_one_short_line(value, text):
+    (plain,) = images.shown(["c"], [value]).values()
+    assert images.told(plain) == text
