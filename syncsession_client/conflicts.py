@@ -108,7 +108,7 @@ def list_conflicts(path: Path) -> list[dict[str, Any]]:
             found = [_described(row) for row in store.rows(STATE.list_conflicts)]
             for each in found:
                 table = tables.get(folded(each["table"]))
-                each["now"] = None if table is None else _now(store, table, each["row"])
+                each["now"] = None if table is None else _now(store, table, each)
             return found
 
 
@@ -151,12 +151,13 @@ def _restore(store: DeviceStore, tables: dict[str, SyncTable], number: int) -> d
         elif not is_here:
             store.run(CONFLICTS.insert(t=table, columns=known), values)
     store.run(STATE.set_restored, {"id": number})
-    return found | {"now": _now(store, table, found["row"])}
+    return found | {"now": _now(store, table, found)}
 
 
-def _now(store: DeviceStore, table: SyncTable, row: dict[str, Any]) -> dict[str, Any] | None:
+def _now(store: DeviceStore, table: SyncTable, lost: dict[str, Any]) -> dict[str, Any] | None:
     """The row as the table has it, in the columns that were kept; None where it is gone."""
-    columns = [name for name in table.values if name in row]
+    row = lost["row"]
+    columns = [name for name in table.values if lost["is_deleted"] or name in row]
     key = list(images.values(row.get(name) for name in table.key))
     found = store.first(CONFLICTS.find(t=table, columns=columns), key)
     return images.shown((*table.key, *columns), found) if found else None
