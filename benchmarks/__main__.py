@@ -10,7 +10,7 @@ from statistics import median
 import apsw
 import click
 
-from . import capture, cases, floors, lock, upkeep
+from . import capture, cases, floors, history, lock, upkeep
 from .place import Place, alone, place
 from .staging import staging
 
@@ -139,6 +139,7 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "sessions": measure_sessions,
     "staging": measure_staging,
     "lock": lock.measure,
+    "history": history.measure,
 }
 
 LOCAL: dict[str, Callable[[Path, int], Figures]] = {

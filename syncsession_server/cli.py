@@ -10,7 +10,7 @@ from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
 
-from . import logs
+from . import history, logs
 from .app import current_store, open_store
 from .serving import serve
 from .settings import Described, Settings, described, read
@@ -136,6 +136,41 @@ def create(tenant: str, user: str, scopes: tuple[str, ...], as_json: bool, datab
             {"token": made, "tenant_id": tenant, "user_id": user, "scopes": sorted(scopes)}
         )
     click.echo(made)
+
+
+@main.group()
+def table() -> None:
+    """Say how the tables of a tenant are kept."""
+
+
+@table.command("set")
+@click.argument("name", metavar="TABLE")
+@click.option("--tenant", required=True, help="Whose table.")
+@click.option(
+    "--history",
+    "is_on",
+    required=True,
+    type=click.Choice(["on", "off"]),
+    help="Whether to keep every version of its rows, from the next session on.",
+)
+@setting_options("database")
+def set_table(name: str, tenant: str, is_on: str, database: str) -> None:
+    """Keep history of TABLE, which is so unless it is switched off, or keep none.
+
+    What has been kept stays. Where it is switched on again, it begins anew: what happened meanwhile
+    is in no version.
+
+    \b
+    Example:
+        syncsession-server table set readings --tenant acme --history off
+    """
+    asyncio.run(_switch(read({"database": database}), tenant, name, is_on == "on"))
+    click.echo(f"history of {name} is {is_on}")
+
+
+async def _switch(settings: Settings, tenant: str, name: str, is_on: bool) -> None:
+    async with current_store(settings) as store:
+        await history.switch(store, tenant, name, is_on=is_on)
 
 
 async def _migrate(settings: Settings) -> list[str]:

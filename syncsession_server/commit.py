@@ -14,7 +14,7 @@ from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 from syncsession_client.protocol.kill_points import point
 
-from . import sessions, signs_of_life
+from . import history, sessions, signs_of_life
 from .registry import find_layout, with_tables
 from .stores import Layout, Staged, Store, Transaction
 from .tenants import now
@@ -94,8 +94,9 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
     if row.status == "committed":
         return
     stamp = session | {"number": row.number, "user_id": row.user_id, "now": now()}
-    await _apply_rows(store, tx, session, stamp)
-    committed = stamp | {"is_corrected": 0}
+    tables = await _apply_rows(store, tx, session, stamp)
+    committed = stamp | {"is_corrected": 0, "now": now()}
+    await history.write(store, tx, committed, tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
@@ -103,8 +104,10 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
 
 async def _apply_rows(
     store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
-) -> None:
+) -> set[str]:
+    """The tables that were written to."""
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
+    await history.begin(store, tx, stamp, counts)
     current: tuple[_Shape, Layout, Staged] | None = None
     async for group in _staged(store, tx, session):
         shape = _shape(group[0])
@@ -118,6 +121,7 @@ async def _apply_rows(
         await staged.add(await asyncio.to_thread(_encode, layout, group))
     if current is not None:
         await _write(store, tx, current[2], stamp)
+    return set(counts)
 
 
 async def _staged(

@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Table
@@ -21,7 +21,7 @@ from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
 
-_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices")
+_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices", "0004_history")
 
 _T = TypeVar("_T")
 
@@ -40,6 +40,7 @@ class Dialect:
         self.sessions = part("sessions.sql")
         self.pulls = part("pulls.sql")
         self.cleanup = part("cleanup.sql")
+        self.history = part("history.sql")
         self.rows = part("rows.sql.j2")
         self.build = part("build.sql.j2")
         self.staged = part("staged.sql.j2")
@@ -59,6 +60,9 @@ class Layout(Protocol):
     def decode(self, rows: list[Row]) -> list[Row]:
         """The inverse of `encode`, of rows that `select_all` or `select_sessions` gave."""
 
+    def keys(self, rows: list[Row]) -> Sequence[bytes]:
+        """The keys of decoded rows as bytes; see row_keys.py."""
+
 
 class Staged(Protocol):
     """The table that rows of one session pass through on their way into an application table."""
@@ -72,6 +76,16 @@ class Staged(Protocol):
 
     async def clear(self) -> None:
         """Leave nothing of the session there."""
+
+
+class Changed(NamedTuple):
+    """Rows as they travel, their keys as bytes, and the operations of the versions before: None of
+    a row that had none.
+    """
+
+    rows: list[Row]
+    keys: Sequence[bytes]
+    before: Sequence[str | None]
 
 
 class Transaction(Protocol):
@@ -100,6 +114,14 @@ class Transaction(Protocol):
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
         """A place, empty yet, for about `count_rows` rows of the session that `stamp` tells of."""
+
+    def changed(self, layout: Layout, params: Params, *, is_all: bool) -> AsyncIterator[Changed]:
+        """The rows that the session :number of :tenant_id left in the table :table_name, some at a
+        time; or all rows that are there. History can be added to meanwhile.
+        """
+
+    async def add_history(self, versions: list[Row]) -> None:
+        """Run `history.add` for each; in bulk where the database has a way."""
 
 
 Work = Callable[[Transaction], Awaitable[_T]]

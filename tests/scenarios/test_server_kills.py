@@ -35,6 +35,7 @@ IN_A_SYNC = (
     "server.session_queued",
     "server.commit_claimed",
     "server.commit_table_written",
+    "server.history_written:2",
     "server.commit_before_end",
     "server.committed",
     "server.staging_emptied",
@@ -48,6 +49,7 @@ OVER_MARIADB = (
     "server.session_opening",
     "server.session_staging",
     "server.commit_table_written",
+    "server.history_written",
     "server.committed",
 )
 IN_CLEANUP = (
@@ -149,6 +151,8 @@ def check_killed_in_a_sync(net: Network, database: str, directory: Path, point: 
             [("committed", rows), ("committed", 1)],  # the rows as they were, then the update
             [("committed", rows)],  # it had died before anything was sealed
         )
+        versions = [(sum(changed for _, changed in sessions),)]
+        assert server.rows("SELECT count(*) FROM sync_history") == versions
         assert server.rows("SELECT last_number FROM sync_tenant") == [(len(sessions),)]
         until(lambda: server.rows("SELECT count(*) FROM sync_staging") == [(0,)])
 

@@ -55,6 +55,8 @@ CREATE TABLE sync_table (
 -- name: create_tenant_table
 -- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
 -- columns of all its devices; introduced: which device brought a column that came later.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. From history_from_utc on, and in
+-- versions from history_first on, it is whole.
 CREATE TABLE sync_tenant_table (
     tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     name VARBINARY(256) NOT NULL,
@@ -62,6 +64,9 @@ CREATE TABLE sync_tenant_table (
     definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     known LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     introduced LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    history VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'new',
+    history_first BIGINT NOT NULL DEFAULT 0,
+    history_from_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, name)
 ) ENGINE = InnoDB;
 
@@ -125,4 +130,26 @@ CREATE TABLE sync_pull_batch (
     payload LONGBLOB NOT NULL,
     created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     PRIMARY KEY (spool_id, number)
+) ENGINE = InnoDB;
+
+-- name: create_history
+-- A version of a row, whole, as a session left it; by id in the order in which the sessions
+-- committed. row_key: the key as bytes (docs/explanation/history.md). operation: insert, update,
+-- delete; baseline: the row as it was when history began, whose user and device are not known.
+-- user_id is who pushed it; modified_by_user_id who is said to have made it, at the device's time.
+CREATE TABLE sync_history (
+    id BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    row_key VARBINARY(255) NOT NULL,
+    session BIGINT NOT NULL,
+    operation VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    committed_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    modified_at_utc VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    user_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+    modified_by_user_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
+    image LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    KEY ix_history_row (tenant_id, table_name, row_key),
+    KEY ix_history_session (tenant_id, session)
 ) ENGINE = InnoDB;

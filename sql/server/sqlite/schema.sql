@@ -45,6 +45,8 @@ CREATE TABLE sync_table (
 -- name: create_tenant_table
 -- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
 -- columns of all its devices; introduced: which device brought a column that came later.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. From history_from_utc on, and in
+-- versions from history_first on, it is whole.
 CREATE TABLE sync_tenant_table (
     tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
     name TEXT NOT NULL COLLATE NOCASE,
@@ -52,6 +54,9 @@ CREATE TABLE sync_tenant_table (
     definition TEXT NOT NULL,
     known TEXT NOT NULL,
     introduced TEXT NOT NULL,
+    history TEXT NOT NULL DEFAULT 'new',
+    history_first INTEGER NOT NULL DEFAULT 0,
+    history_from_utc TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, name)
 ) WITHOUT ROWID;
 
@@ -127,3 +132,29 @@ CREATE TABLE sync_pull_batch (
     created_at_utc TEXT NOT NULL,
     PRIMARY KEY (spool_id, number)
 );
+
+-- name: create_history
+-- A version of a row, whole, as a session left it; by id in the order in which the sessions
+-- committed. row_key: the key as bytes (docs/explanation/history.md). operation: insert, update,
+-- delete; baseline: the row as it was when history began, whose user and device are not known.
+-- user_id is who pushed it; modified_by_user_id who is said to have made it, at the device's time.
+CREATE TABLE sync_history (
+    id INTEGER PRIMARY KEY,
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL,
+    row_key BLOB NOT NULL,
+    session INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    committed_at_utc TEXT NOT NULL,
+    modified_at_utc TEXT NOT NULL,
+    user_id TEXT,
+    modified_by_user_id TEXT NOT NULL,
+    device_id TEXT,
+    image TEXT NOT NULL
+);
+
+-- name: create_history_row
+CREATE INDEX ix_history_row ON sync_history (tenant_id, table_name, row_key);
+
+-- name: create_history_session
+CREATE INDEX ix_history_session ON sync_history (tenant_id, session);
