@@ -6,7 +6,7 @@ is in it. What is read out of history: versions.py.
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -20,11 +20,13 @@ from .stores import Changed, Store, Transaction
 
 
 class State(NamedTuple):
-    """Whether history is kept of a table, and from where on it is whole."""
+    """Whether history is kept of a table (`new`, `on`, `off`), and since when it is whole: it has
+    no gap since `begun_utc`, and lacks nothing that was so after `pruned_utc`.
+    """
 
     history: str
-    first: int
-    from_utc: str
+    begun_utc: str
+    pruned_utc: str
 
 
 def image_columns(table: Table) -> tuple[str, ...]:
@@ -106,12 +108,10 @@ async def _is_kept(store: Store, tx: Transaction, table: dict[str, Any], now: st
 
 async def _begin(store: Store, tx: Transaction, table: dict[str, Any], now: str) -> None:
     """Nothing was there before a table's first rows: then history is whole from their making."""
-    found = await tx.first(store.sql.history.last_id, table)
-    last = (found[0] if found else None) or 0
+    was_there = await tx.first(store.sql.history.is_there, table)
     session = {"committed_at_utc": now, "user_id": None, "device_id": None}
-    if await _keep(store, tx, table, session, is_all=True) or last:
-        whole = {"first": last + 1, "from_utc": now}
-        await tx.run(store.sql.history.set_whole, table | whole)
+    if await _keep(store, tx, table, session, is_all=True) or was_there:
+        await tx.run(store.sql.history.set_begun, table | {"begun_utc": now})
 
 
 async def _keep(
@@ -124,7 +124,7 @@ async def _keep(
 ) -> int:
     """Add versions of rows in the application's table; how many."""
     table, layout = await find_layout(store, tx, params["tenant_id"], params["table_name"])
-    make, kept = _Maker(table, params, session, is_all), 0
+    make, kept = _Maker(table, params, session, is_all, store.image_bytes), 0
     async for changed in tx.changed(layout, params, is_all=is_all):
         await tx.add_history(await asyncio.to_thread(make, changed))
         kept += len(changed.rows)
@@ -140,6 +140,7 @@ class _Maker:
     params: dict[str, Any]
     session: dict[str, Any]
     is_all: bool
+    most_bytes: int
 
     def __call__(self, changed: Changed) -> list[Row]:
         tenant_id, name = self.params["tenant_id"], self.params["table_name"]
@@ -148,16 +149,24 @@ class _Maker:
         columns, start = image_columns(self.table), image_start(self.table)
         return [
             (
-                *(tenant_id, name, key, row[0], self._operation(row[3], before)),
-                *(committed_at, row[1], user, row[2], device),
-                images.encode(columns, row[start:]),
+                *(tenant_id, name, key, (before or 0) // 2 + 1, row[0]),
+                *(self._operation(row[3], before), committed_at, row[1], user, row[2], device),
+                _image(columns, row[start:], self.most_bytes),
             )
             for row, key, before in zip(changed.rows, changed.keys, changed.before, strict=True)
         ]
 
-    def _operation(self, is_deleted: int, before: str | None) -> str:
+    def _operation(self, is_deleted: int, before: int | None) -> str:
         if is_deleted:
             return "delete"
         if self.is_all:
             return "baseline"
-        return "insert" if before in (None, "delete") else "update"
+        return "insert" if before is None or before % 2 else "update"
+
+
+def _image(columns: Sequence[str], values: Sequence[Any], most_bytes: int) -> str:
+    """Of values that the database could not take, it tells how large they are."""
+    image = images.encode(columns, values)
+    if len(image) > most_bytes // 4 and len(image.encode()) > most_bytes:
+        return images.encode(columns, values, most_bytes // (2 * len(columns)))
+    return image

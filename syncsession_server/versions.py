@@ -18,6 +18,7 @@ class Version(NamedTuple):
     """A row as a session left it; what SQL reads of history."""
 
     row_key: bytes
+    version: int
     session: int
     operation: str
     committed_at_utc: str
@@ -41,8 +42,8 @@ async def as_of(
 
     async def work(tx: Transaction) -> Table:
         table = await find_table(store, tx, tenant_id, name)
-        first = await check_whole(store, tx, ours, at)
-        params = ours | {"first": first, "at": at}
+        begun_utc = await check_whole(store, tx, ours, at)
+        params = ours | {"begun_utc": begun_utc, "at": at}
         stream = tx.stream(store.sql.history.as_of, params, _some)
         async for versions in stream:
             take(versions)
@@ -55,8 +56,8 @@ def _some(rows: Iterator[tuple[Any, ...]]) -> list[Version] | None:
     return [Version(*row) for row in islice(rows, _TOGETHER)] or None
 
 
-async def check_whole(store: Store, tx: Transaction, table: dict[str, Any], at: str) -> int:
-    """From which version on the history of a table tells what it was at a time.
+async def check_whole(store: Store, tx: Transaction, table: dict[str, Any], at: str) -> str:
+    """Since when the versions of a table tell what it was at a time.
 
     Raises:
         NoHistory: it does not.
@@ -67,6 +68,7 @@ async def check_whole(store: Store, tx: Transaction, table: dict[str, Any], at: 
         raise NoHistory(
             f"no history is kept of {name}: syncsession-server table set switches it on"
         )
-    if at < state.from_utc:
-        raise NoHistory(f"the history of {name} begins at {state.from_utc}: name a later time")
-    return state.first
+    since = max(state.begun_utc, state.pruned_utc)
+    if at < since:
+        raise NoHistory(f"the history of {name} is whole since {since}: name a later time")
+    return state.begun_utc

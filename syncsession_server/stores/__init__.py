@@ -79,13 +79,13 @@ class Staged(Protocol):
 
 
 class Changed(NamedTuple):
-    """Rows as they travel, their keys as bytes, and the operations of the versions before: None of
-    a row that had none.
+    """Rows as they travel, their keys as bytes, and of the newest version of each twice its number,
+    and one more where that is a deletion; None where there is none.
     """
 
     rows: list[Row]
     keys: Sequence[bytes]
-    before: Sequence[str | None]
+    before: Sequence[int | None]
 
 
 class Transaction(Protocol):
@@ -149,6 +149,10 @@ class Store(Protocol):
     @property
     def batch_bytes(self) -> int:
         """The most that a batch of more than one row may have."""
+
+    @property
+    def image_bytes(self) -> int:
+        """The most that the image of a row in history may have."""
 
     def layout(self, table: Table, columns: Sequence[str], whole: Table, /) -> Layout:
         """How this database keeps `columns` of a tenant's table, which as a whole is `whole`."""

@@ -100,6 +100,7 @@ class MysqlStore:
         assert found is not None  # noqa: S101  # a SELECT without FROM
         version, may_load, most_packet = found
         self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
+        self.image_bytes = most_packet // 2  # it is written in base64, where it has to be quoted
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
         # A large push needs one: better told to who starts the server than found out then.

@@ -110,7 +110,7 @@ def test_each_version_says_what_became_of_the_row(world: World):
         device.sync()
     sql = (
         "SELECT row_key, operation FROM sync_history WHERE tenant_id = :tenant_id"
-        " ORDER BY table_name, row_key, id"
+        " ORDER BY table_name, row_key, version"
     )
     lives: dict[bytes, list[str]] = {}
     for key, operation in world.server.rows(sql, tenant_id=world.tenant):

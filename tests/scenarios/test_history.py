@@ -5,7 +5,8 @@ import json
 DRINK = "CREATE TABLE drink (id TEXT PRIMARY KEY, name TEXT, litres REAL)"
 VERSIONS = (
     "SELECT row_key, session, operation, user_id, modified_by_user_id, device_id, image"
-    "  FROM sync_history WHERE tenant_id = :tenant_id AND table_name = :table_name ORDER BY id"
+    "  FROM sync_history WHERE tenant_id = :tenant_id AND table_name = :table_name"
+    " ORDER BY session, row_key"
 )
 
 

@@ -3,9 +3,10 @@
 -- Twins: the same names and parameters in each dialect. :table_name is a table's name in lower case.
 
 -- name: state
--- Returns (history, history_first, history_from_utc).
-SELECT t.history, t.history_first, t.history_from_utc
+-- Returns (history, history_begun_utc, history_pruned_utc).
+SELECT t.history, t.history_begun_utc, w.history_pruned_utc
   FROM sync_tenant_table AS t
+  JOIN sync_tenant AS w ON w.tenant_id = t.tenant_id
  WHERE t.tenant_id = :tenant_id
    AND t.name = :table_name;
 
@@ -17,10 +18,9 @@ UPDATE sync_tenant_table
    AND name = :table_name
    AND history = 'new';
 
--- name: set_whole
--- It is whole from this time on, and in the versions from :first on.
+-- name: set_begun
 UPDATE sync_tenant_table
-   SET history_first = :first, history_from_utc = :from_utc
+   SET history_begun_utc = :begun_utc
  WHERE tenant_id = :tenant_id
    AND name = :table_name;
 
@@ -38,11 +38,13 @@ UPDATE sync_tenant_table
    AND name = :table_name
    AND history = 'off';
 
--- name: last_id
-SELECT max(h.id)
+-- name: is_there
+-- Whether there is any version of the table's rows.
+SELECT 1
   FROM sync_history AS h
  WHERE h.tenant_id = :tenant_id
-   AND h.table_name = :table_name;
+   AND h.table_name = :table_name
+ LIMIT 1;
 
 -- name: device
 -- Which device began a session.
@@ -53,18 +55,18 @@ SELECT s.device_id
 
 -- name: add
 -- Parameters by position, as history.py makes the versions.
-INSERT INTO sync_history (tenant_id, table_name, row_key, session, operation, committed_at_utc,
+INSERT INTO sync_history (tenant_id, table_name, row_key, version, session, operation, committed_at_utc,
                           modified_at_utc, user_id, modified_by_user_id, device_id, image)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: as_of
--- Of every row that was there at :at the version of then, from :first on.
-SELECT h.row_key, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
+-- Of every row that was there at :at the version of then, of those since :begun_utc.
+SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
        h.modified_by_user_id, h.device_id, h.image
   FROM sync_history AS h
  WHERE h.tenant_id = :tenant_id
    AND h.table_name = :table_name
-   AND h.id >= :first
+   AND h.committed_at_utc >= :begun_utc
    AND h.committed_at_utc <= :at
    AND h.operation <> 'delete'
    AND NOT EXISTS (SELECT 1
@@ -72,6 +74,6 @@ SELECT h.row_key, h.session, h.operation, h.committed_at_utc, h.modified_at_utc,
                     WHERE l.tenant_id = h.tenant_id
                       AND l.table_name = h.table_name
                       AND l.row_key = h.row_key
-                      AND l.id > h.id
+                      AND l.version > h.version
                       AND l.committed_at_utc <= :at)
  ORDER BY h.row_key;

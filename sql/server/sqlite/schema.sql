@@ -8,12 +8,14 @@
 -- last_number: the newest session number given out; numbers are dense per tenant. Sessions up to
 -- horizon are forgotten, their tombstones too: a device that lacks one of them has to begin anew.
 -- purged: up to where the tombstones are gone by now.
+-- history_pruned_utc: of what was so before, history may lack versions.
 CREATE TABLE sync_tenant (
     tenant_id TEXT PRIMARY KEY,
     last_number INTEGER NOT NULL DEFAULT 0,
     created_at_utc TEXT NOT NULL,
     horizon INTEGER NOT NULL DEFAULT 0,
-    purged INTEGER NOT NULL DEFAULT 0
+    purged INTEGER NOT NULL DEFAULT 0,
+    history_pruned_utc TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
 -- name: create_token
@@ -45,8 +47,8 @@ CREATE TABLE sync_table (
 -- name: create_tenant_table
 -- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
 -- columns of all its devices; introduced: which device brought a column that came later.
--- history: 'new', where it begins with the next session; 'on'; 'off'. From history_from_utc on, and in
--- versions from history_first on, it is whole.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. history_begun_utc: since when it
+-- is whole; empty where it is so from the first row on.
 CREATE TABLE sync_tenant_table (
     tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
     name TEXT NOT NULL COLLATE NOCASE,
@@ -55,8 +57,7 @@ CREATE TABLE sync_tenant_table (
     known TEXT NOT NULL,
     introduced TEXT NOT NULL,
     history TEXT NOT NULL DEFAULT 'new',
-    history_first INTEGER NOT NULL DEFAULT 0,
-    history_from_utc TEXT NOT NULL DEFAULT '',
+    history_begun_utc TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, name)
 ) WITHOUT ROWID;
 
@@ -134,15 +135,15 @@ CREATE TABLE sync_pull_batch (
 );
 
 -- name: create_history
--- A version of a row, whole, as a session left it; by id in the order in which the sessions
--- committed. row_key: the key as bytes (docs/explanation/history.md). operation: insert, update,
--- delete; baseline: the row as it was when history began, whose user and device are not known.
--- user_id is who pushed it; modified_by_user_id who is said to have made it, at the device's time.
+-- A version of a row, whole, as a session left it. row_key: the key as bytes. version: 1 and up, in
+-- the order in which the sessions committed. operation: insert, update, delete; baseline: the row as
+-- it was when history began, whose user and device are not known. user_id: who pushed it;
+-- modified_by_user_id: who is said to have made it, at the device's time.
 CREATE TABLE sync_history (
-    id INTEGER PRIMARY KEY,
     tenant_id TEXT NOT NULL,
     table_name TEXT NOT NULL,
     row_key BLOB NOT NULL,
+    version INTEGER NOT NULL,
     session INTEGER NOT NULL,
     operation TEXT NOT NULL,
     committed_at_utc TEXT NOT NULL,
@@ -150,11 +151,6 @@ CREATE TABLE sync_history (
     user_id TEXT,
     modified_by_user_id TEXT NOT NULL,
     device_id TEXT,
-    image TEXT NOT NULL
-);
-
--- name: create_history_row
-CREATE INDEX ix_history_row ON sync_history (tenant_id, table_name, row_key);
-
--- name: create_history_session
-CREATE INDEX ix_history_session ON sync_history (tenant_id, session);
+    image TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key, version)
+) WITHOUT ROWID;

@@ -1,15 +1,15 @@
 -- What keeps every version of a row: who made it, when, on which device, in which session.
 
 -- name: create_history
--- A version of a row, whole, as a session left it; by id in the order in which the sessions
--- committed. row_key: the key as bytes (docs/explanation/history.md). operation: insert, update,
--- delete; baseline: the row as it was when history began, whose user and device are not known.
--- user_id is who pushed it; modified_by_user_id who is said to have made it, at the device's time.
+-- A version of a row, whole, as a session left it. row_key: the key as bytes. version: 1 and up, in
+-- the order in which the sessions committed. operation: insert, update, delete; baseline: the row as
+-- it was when history began, whose user and device are not known. user_id: who pushed it;
+-- modified_by_user_id: who is said to have made it, at the device's time.
 CREATE TABLE IF NOT EXISTS sync_history (
-    id INTEGER PRIMARY KEY,
     tenant_id TEXT NOT NULL,
     table_name TEXT NOT NULL,
     row_key BLOB NOT NULL,
+    version INTEGER NOT NULL,
     session INTEGER NOT NULL,
     operation TEXT NOT NULL,
     committed_at_utc TEXT NOT NULL,
@@ -17,22 +17,18 @@ CREATE TABLE IF NOT EXISTS sync_history (
     user_id TEXT,
     modified_by_user_id TEXT NOT NULL,
     device_id TEXT,
-    image TEXT NOT NULL
-);
-
--- name: create_history_row
-CREATE INDEX IF NOT EXISTS ix_history_row ON sync_history (tenant_id, table_name, row_key);
-
--- name: create_history_session
-CREATE INDEX IF NOT EXISTS ix_history_session ON sync_history (tenant_id, session);
+    image TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key, version)
+) WITHOUT ROWID;
 
 -- name: tenant_table_history
--- history: 'new', where it begins with the next session; 'on'; 'off'. From history_from_utc on, and in
--- versions from history_first on, it is whole.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. history_begun_utc: since when it
+-- is whole; empty where it is so from the first row on.
 ALTER TABLE sync_tenant_table ADD COLUMN history TEXT NOT NULL DEFAULT 'new';
 
--- name: tenant_table_history_first
-ALTER TABLE sync_tenant_table ADD COLUMN history_first INTEGER NOT NULL DEFAULT 0;
+-- name: tenant_table_history_begun
+ALTER TABLE sync_tenant_table ADD COLUMN history_begun_utc TEXT NOT NULL DEFAULT '';
 
--- name: tenant_table_history_from
-ALTER TABLE sync_tenant_table ADD COLUMN history_from_utc TEXT NOT NULL DEFAULT '';
+-- name: tenant_history
+-- history_pruned_utc: of what was so before, history may lack versions.
+ALTER TABLE sync_tenant ADD COLUMN history_pruned_utc TEXT NOT NULL DEFAULT '';
