@@ -145,7 +145,7 @@ def server(directory: Path) -> Iterator[SimpleNamespace]:
         assert found, said
         creating = "syncsession-server token create"
         made = run(creating, *options, "--tenant", "acme", "--user", "alice", "--json")
-        yield SimpleNamespace(url=found[1], token=made["token"], token_create=made)
+        yield SimpleNamespace(url=found[1], token=made["token"], token_create=made, options=options)
     finally:
         process.terminate()
         process.communicate()
@@ -225,6 +225,8 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
             connection.execute("UPDATE note SET body = 'butter'")
         add(f"{client} push", run(f"{client} push", laptop, "--json", **there))
         add(f"{client} pull", run(f"{client} pull", phone, "--json", **there))
+        telling = ("note", "1", "--tenant", "acme", *here.options, "--json")
+        add("syncsession-server history", run("syncsession-server history", *telling))
     add(f"{client} status", run(f"{client} status", phone, "--json"))
     add(f"{client} check", run(f"{client} check", laptop, "--json", exit_code=2))
     add(f"{client} user", run(f"{client} user", phone, "--json"))

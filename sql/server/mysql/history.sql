@@ -77,3 +77,71 @@ SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modif
                       AND l.version > h.version
                       AND l.committed_at_utc <= :at)
  ORDER BY h.row_key;
+
+-- name: of_row
+-- Every version of a row, the oldest first.
+SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
+       h.modified_by_user_id, h.device_id, h.image
+  FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND h.row_key = :row_key
+ ORDER BY h.version;
+
+-- name: of_session
+-- What a session left of a row, the newest where there are several.
+SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
+       h.modified_by_user_id, h.device_id, h.image
+  FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND h.row_key = :row_key
+   AND h.session = :session
+ ORDER BY h.version DESC
+ LIMIT 1;
+
+-- name: before
+-- The version before :version of a row.
+SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
+       h.modified_by_user_id, h.device_id, h.image
+  FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND h.row_key = :row_key
+   AND h.version < :version
+ ORDER BY h.version DESC
+ LIMIT 1;
+
+-- name: keys_of_hint
+-- Of a table with local keys, the rows that came from a device with this integer. Reads all of the
+-- table's history.
+SELECT DISTINCT h.row_key
+  FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND json_extract(h.image, :path) = :hint
+ ORDER BY h.row_key;
+
+-- name: made
+-- What a session left in a table. Reads all of the table's history.
+SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
+       h.modified_by_user_id, h.device_id, h.image
+  FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND h.session = :session
+   AND h.operation <> 'baseline'
+ ORDER BY h.row_key;
+
+-- name: status
+-- Of a session by its number.
+SELECT s.status
+  FROM sync_session AS s
+ WHERE s.tenant_id = :tenant_id
+   AND s.number = :number;
+
+-- name: set_rows
+UPDATE sync_session
+   SET count_rows = :count_rows
+ WHERE tenant_id = :tenant_id
+   AND session_id = :session_id;
