@@ -10,7 +10,7 @@ from statistics import median
 import apsw
 import click
 
-from . import capture, cases, conflicts, floors, lock, upkeep
+from . import capture, cases, conflicts, floors, history, lock, upkeep
 from .place import Place, alone, place
 from .staging import staging
 
@@ -140,6 +140,7 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "staging": measure_staging,
     "lock": lock.measure,
     "conflicts": conflicts.measure,
+    "history": history.measure,
 }
 
 LOCAL: dict[str, Callable[[Path, int], Figures]] = {

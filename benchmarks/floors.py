@@ -120,6 +120,18 @@ def add_sessions(database: str, tenant: str, last: int) -> None:
             db.commit()
 
 
+def mariadb_bytes(database: str) -> int:
+    """The size of the files that the tables of a database have."""
+    with closing(_connect(database)) as db:
+        cursor = db.cursor()
+        cursor.execute(
+            "SELECT sum(file_size) FROM information_schema.innodb_sys_tablespaces"
+            " WHERE name LIKE concat(database(), '/%')"
+        )
+        ((size,),) = cursor.fetchall()
+        return int(size)
+
+
 def _copy(path: Path, sink: apsw.Connection, insert: str, count: int, commits: str) -> float:
     """Move the rows in batches, each committed before the next is read, or all `at_once`."""
     source = apsw.Connection(str(path))

@@ -6,16 +6,19 @@ A device's work runs in a fresh process, so that its time holds no imports and n
 import multiprocessing
 import os
 import re
+import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 from tests.mariadb import private_mariadb
+
+from . import floors
 
 _START_SECONDS = 20.0
 
@@ -28,9 +31,8 @@ class Place:
     def __init__(self, directory: Path, database: str) -> None:
         self.directory, self.database = directory, database
         self.kind = "sqlite" if database.startswith("sqlite") else "mariadb"
-        subprocess.run(self._command("migrate"), check=True, capture_output=True)
-        create = ["token", "create", "--tenant", "bench", "--user", "bench"]
-        made = subprocess.run(self._command(*create), check=True, capture_output=True, text=True)
+        self.command("migrate")
+        made = self.command("token", "create", "--tenant", "bench", "--user", "bench")
         self.token = made.stdout.strip()
         self.start()
 
@@ -54,6 +56,19 @@ class Place:
     def server_peak_mb(self) -> float:
         """The most memory that the server has used so far, in MB."""
         return peak_mb(self._process.pid)
+
+    def stored_bytes(self) -> int:
+        """What the rows take on the disk: pages that are in use, of tables and indexes."""
+        if self.kind == "mariadb":
+            return floors.mariadb_bytes(self.database)
+        with closing(sqlite3.connect(self.database.removeprefix("sqlite:///"))) as db:
+            sizes = ("page_count", "freelist_count", "page_size")
+            pages, unused, size = (int(db.execute(f"PRAGMA {s}").fetchone()[0]) for s in sizes)
+            return (pages - unused) * size
+
+    def command(self, *args: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command of the server over its database."""
+        return subprocess.run(self._command(*args), check=True, capture_output=True, text=True)
 
     def _command(self, *args: str) -> list[str]:
         return [sys.executable, "-m", "syncsession_server", *args, "--database", self.database]

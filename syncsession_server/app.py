@@ -124,7 +124,9 @@ async def _jobs(app: web.Application) -> AsyncIterator[None]:
         poll_seconds=settings.queue_poll_interval_seconds,
     )
     keeping = Keeping(
-        settings.session_activity_timeout_minutes * 60, settings.session_retention_days
+        settings.session_activity_timeout_minutes * 60,
+        settings.session_retention_days,
+        settings.history_days,
     )
     janitor = Janitor(store, keeping, settings.cleanup_interval_seconds)
     app[COMMITTER] = committer

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import msgspec
 
 from syncsession_client.protocol.kill_points import point
-from syncsession_client.protocol.tables import Table
+from syncsession_client.protocol.tables import Table, folded
 
 from . import pulls
 from .stores import Store, Transaction
@@ -25,6 +25,7 @@ class Keeping:
 
     activity_seconds: float
     retention_days: float
+    history_days: float = 0.0
 
 
 Step = Callable[[Store, Keeping], Awaitable[None]]
@@ -98,6 +99,35 @@ async def _purge(store: Store, tenant_id: str, first: int, last: int) -> None:
     await store.run(store.sql.cleanup.set_purged, tenant | {"purged": last})
 
 
+async def prune_history(store: Store, keeping: Keeping) -> None:
+    """Remove the versions that had been replaced for longer than history is kept.
+
+    The version that a row had at that time stays, however old: so what was so since is known. It
+    reads all of history, in pieces, and so does it once a day, or ten times in what is kept. What
+    one that is killed leaves, the next one removes.
+    """
+    if not keeping.history_days:
+        return
+    cutoff = ago(keeping.history_days * _DAY)
+    due = ago(keeping.history_days * _DAY + min(_DAY, keeping.history_days * _DAY / 10))
+    for tenant_id, known in await _all(store, store.sql.cleanup.history_pruned, {}):
+        claim = {"tenant_id": tenant_id, "known": known, "cutoff": cutoff}
+        if known < due and await store.run(store.sql.cleanup.set_history_pruned, claim):
+            point("server.history_pruning")
+            tenant = {"tenant_id": tenant_id}
+            for (definition,) in await _all(store, store.sql.tables.list_tenant_tables, tenant):
+                name = folded(msgspec.json.decode(definition, type=Table).name)
+                await _prune_table(store, tenant | {"table_name": name, "cutoff": cutoff})
+
+
+async def _prune_table(store: Store, table: dict[str, str]) -> None:
+    sql, after = store.sql.cleanup, b""  # no key comes before it; an empty one stays for ever
+    while (found := await store.first(sql.history_piece, table | {"after": after})) and found[0]:
+        await store.run(sql.delete_history, table | {"after": after, "last": found[0]})
+        point("server.history_pruned")
+        after = bytes(found[0])
+
+
 async def _all(store: Store, sql: str, params: dict[str, str]) -> list[tuple]:  # type: ignore[type-arg]
     async def work(tx: Transaction) -> list[tuple]:  # type: ignore[type-arg]
         return await tx.all(sql, params)
@@ -105,5 +135,11 @@ async def _all(store: Store, sql: str, params: dict[str, str]) -> list[tuple]:  
     return await store.read(work)
 
 
-STEPS: tuple[Step, ...] = (expire_sessions, remove_leftovers, expire_pulls, forget)
+STEPS: tuple[Step, ...] = (
+    expire_sessions,
+    remove_leftovers,
+    expire_pulls,
+    forget,
+    prune_history,
+)
 """What is done each time, in this order."""

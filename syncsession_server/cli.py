@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -11,16 +11,18 @@ from marshmallow import validate
 
 from syncsession_client.protocol.commands import Cli
 
-from . import conflict_log, logs
+from . import audit, conflict_log, history, logs, revert, versions
 from .app import current_store, open_store
 from .conflicts import DEFAULT
 from .policies import list_policies, set_policy
 from .serving import serve
 from .settings import Described, Settings, described, read
 from .settings_file import SettingsFile, read_file
+from .stores import Store
 from .tenants import SCOPES, create_token
 
 _F = TypeVar("_F", bound=Callable[..., Any])
+_T = TypeVar("_T")
 
 
 class _RawFlag(click.types.BoolParamType):
@@ -237,6 +239,129 @@ async def _list_policies(settings: Settings) -> dict[str, str]:
 async def _list_conflicts(settings: Settings, tenant: str, most: int) -> list[dict[str, Any]]:
     async with current_store(settings) as store:
         return await conflict_log.list_conflicts(store, tenant, most)
+
+
+@main.group()
+def table() -> None:
+    """Say how the tables of a tenant are kept."""
+
+
+@table.command("set")
+@click.argument("name", metavar="TABLE")
+@click.option("--tenant", required=True, help="Whose table.")
+@click.option(
+    "--history",
+    "is_on",
+    required=True,
+    type=click.Choice(["on", "off"]),
+    help="Whether to keep every version of its rows, from the next session on.",
+)
+@setting_options("database")
+def set_table(name: str, tenant: str, is_on: str, database: str) -> None:
+    """Keep history of TABLE, which is so unless it is switched off, or keep none.
+
+    What has been kept stays. Where it is switched on again, it begins anew: what happened meanwhile
+    is in no version.
+
+    \b
+    Example:
+        syncsession-server table set readings --tenant acme --history off
+    """
+    asyncio.run(
+        _with_store(
+            database, lambda store: history.switch(store, tenant, name, is_on=is_on == "on")
+        )
+    )
+    click.echo(f"history of {name} is {is_on}")
+
+
+@main.command("history")
+@click.argument("name", metavar="TABLE")
+@click.argument("key", nargs=-1, required=True)
+@click.option("--tenant", required=True, help="Whose table.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as one JSON object.")
+@setting_options("database")
+def show_history(
+    name: str, key: tuple[str, ...], tenant: str, as_json: bool, database: str
+) -> None:
+    """Print the life of a row: each version, and what it changed.
+
+    In a table whose integers are each device's own, KEY is the integer on the device that made the
+    row, or the row's row_id. Of a key of several columns give each.
+
+    \b
+    Example:
+        syncsession-server history customers 42 --tenant acme
+    """
+    lives = asyncio.run(
+        _with_store(database, lambda store: versions.life(store, tenant, name, key))
+    )
+    if as_json:
+        click.echo(audit.as_json(lives))
+        return
+    for life in lives:
+        for line in audit.lines(life):
+            click.echo(line)
+
+
+@main.command("as-of")
+@click.argument("time")
+@click.argument("name", metavar="TABLE")
+@click.argument("key", nargs=-1)
+@click.option("--tenant", required=True, help="Whose table.")
+@setting_options("database")
+def show_as_of(time: str, name: str, key: tuple[str, ...], tenant: str, database: str) -> None:
+    """Print a row as it was at TIME, or all rows of TABLE, each as one JSON object.
+
+    TIME is the server's, in UTC unless it names an offset.
+
+    \b
+    Example:
+        syncsession-server as-of 2026-01-31T12:00:00Z customers --tenant acme > customers.jsonl
+    """
+    at = versions.moment(time)
+    asyncio.run(
+        _with_store(
+            database,
+            lambda store: versions.as_of(
+                store, tenant, name, at, lambda rows: audit.print_images(rows, click.echo), key
+            ),
+        )
+    )
+
+
+@main.command("revert")
+@click.argument("session", type=click.IntRange(min=1))
+@click.option("--tenant", required=True, help="Whose session.")
+@click.option("--user", default="server", show_default=True, help="Who undoes it, for history.")
+@click.option("--dry-run", is_flag=True, help="Change nothing; tell what would be done.")
+@setting_options("database")
+def revert_session(session: int, tenant: str, user: str, dry_run: bool, database: str) -> None:
+    """Undo SESSION, by its number, in a new session that every device pulls.
+
+    What a later session wrote stays as it is and is printed, as is what history does not know.
+
+    \b
+    Example:
+        syncsession-server revert 17 --tenant acme --dry-run
+    """
+    done = asyncio.run(
+        _with_store(
+            database,
+            lambda store: revert.revert(store, tenant, session, user=user, dry_run=dry_run),
+        )
+    )
+    for left in done.left:
+        click.echo(f"left: {left.table} {left.image}: {left.why}")
+    for name, count in done.rows.items():
+        click.echo(f"{'would bring back' if dry_run else 'brought back'}: {count} of {name}")
+    if done.number is not None:
+        click.echo(f"session {session} is undone by session {done.number}")
+
+
+async def _with_store(database: str, work: Callable[[Store], Awaitable[_T]]) -> _T:
+    async with current_store(read({"database": database})) as store:
+        return await work(store)
 
 
 async def _migrate(settings: Settings) -> list[str]:

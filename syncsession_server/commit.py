@@ -15,7 +15,7 @@ from syncsession_client.protocol.errors import SyncError, TryLater
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
-from . import sessions, signs_of_life
+from . import history, sessions, signs_of_life
 from .registry import find_layout, with_tables
 from .resolving import resolve
 from .stores import Layout, Staged, Store, Transaction
@@ -111,8 +111,9 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         "device_id": row.device_id,
         "now": now(),
     }
-    is_corrected = await _apply_rows(store, tx, session, stamp)
-    committed = stamp | {"is_corrected": int(is_corrected)}
+    tables, is_corrected = await _apply_rows(store, tx, session, stamp)
+    committed = stamp | {"is_corrected": int(is_corrected), "now": now()}
+    await history.write(store, tx, committed, tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
@@ -120,9 +121,10 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
 
 async def _apply_rows(
     store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
-) -> bool:
-    """Whether a row became another than the device has pushed."""
+) -> tuple[set[str], bool]:
+    """The tables that were written to; whether a row became another than the device has pushed."""
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
+    await history.begin(store, tx, stamp, counts)
     current: _Part | None = None
     is_corrected = False
     async for group in _staged(store, tx, session):
@@ -137,7 +139,7 @@ async def _apply_rows(
         await current.staged.add(await asyncio.to_thread(_encode, current.layout, group))
     if current is not None:
         is_corrected |= await _write(store, tx, current, stamp)
-    return is_corrected
+    return set(counts), is_corrected
 
 
 async def _staged(

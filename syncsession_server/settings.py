@@ -98,6 +98,11 @@ class Settings:
         0.0,
         validate.Range(0, 36_500),
     )
+    history_days: float = setting(
+        "How long versions of rows that were replaced are kept; 0 keeps them for ever.",
+        0.0,
+        validate.Range(0, 36_500),
+    )
     cleanup_interval_seconds: float = setting(
         "How often to look for what has expired.",
         60.0,

@@ -18,7 +18,8 @@
     │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
     │   └── Unappliable  MassDelete
     ├── InvalidSetting          a flag or environment variable
-    └── OutOfDate               the server's own tables
+    ├── OutOfDate               the server's own tables
+    └── NoHistory               what a row was is not known
 
 `code` crosses the wire and appears in the command line's messages; the classes are what an
 application catches. Reference: docs/reference/errors.md (generated).
@@ -339,3 +340,9 @@ class OutOfDate(SyncError):
     """The server's database has the tables of another version: migrate it, or run that one."""
 
     code = "out_of_date"
+
+
+class NoHistory(SyncError):
+    """What a row or table was then is not known: history was off, or is kept no longer."""
+
+    code, status = "no_history", 404

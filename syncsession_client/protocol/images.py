@@ -1,12 +1,14 @@
 """What a row was, as JSON that SQL can query and from which every value comes back exactly.
 
 An object by column. An integer has no point and a real one has; a BLOB is `{"blob": "00ff"}`, a
-real that JSON has no number for is `{"real": "inf"}`.
+real that JSON has no number for is `{"real": "inf"}`. A value that is too large to be kept is
+`{"left_out": 1000}`, with its length.
 """
 
 import json
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -15,8 +17,20 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-def encode(columns: Sequence[str], values: Iterable[Any]) -> str:
-    """The image of a row: its columns, and their values in the same order."""
+@dataclass(frozen=True)
+class LeftOut:
+    """Stands for a value that an image was not to hold: its length, in characters or bytes."""
+
+    length: int
+
+
+def encode(columns: Sequence[str], values: Iterable[Any], most: int | None = None) -> str:
+    """The image of a row: its columns, and their values in the same order.
+
+    Of a text or BLOB whose part of the image would be more than `most` bytes, only the length.
+    """
+    if most is not None:
+        values = [LeftOut(len(v)) if _size(v) > most else v for v in values]
     return _encode(shown(columns, values)).decode()
 
 
@@ -53,9 +67,15 @@ def told(plain: Any, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
+def _size(value: Any) -> int:
+    return len(_encode(_shown(value))) if isinstance(value, str | bytes) else 0
+
+
 def _shown(value: Any) -> Any:
     if isinstance(value, bytes):
         return {"blob": value.hex()}
+    if isinstance(value, LeftOut):
+        return {"left_out": value.length}
     if isinstance(value, float) and not math.isfinite(value):
         return {"real": str(value)}
     return value
@@ -67,4 +87,6 @@ def _value(shown: Any) -> Any:
             return bytes.fromhex(digits)
         case {"real": name}:
             return float(name)
+        case {"left_out": length}:
+            return LeftOut(length)
     return shown

@@ -13,7 +13,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Table
@@ -21,7 +21,13 @@ from syncsession_client.statements import Statements, load
 
 Params = Mapping[str, Any]
 
-_MIGRATIONS = ("0001_bookkeeping", "0002_shared_database", "0003_copied_devices", "0004_conflicts")
+_MIGRATIONS = (
+    "0001_bookkeeping",
+    "0002_shared_database",
+    "0003_copied_devices",
+    "0004_conflicts",
+    "0005_history",
+)
 
 _T = TypeVar("_T")
 
@@ -41,6 +47,7 @@ class Dialect:
         self.pulls = part("pulls.sql")
         self.conflicts = part("conflicts.sql")
         self.cleanup = part("cleanup.sql")
+        self.history = part("history.sql")
         self.rows = part("rows.sql.j2")
         self.build = part("build.sql.j2")
         self.staged = part("staged.sql.j2")
@@ -59,6 +66,9 @@ class Layout(Protocol):
 
     def decode(self, rows: list[Row]) -> list[Row]:
         """The inverse of `encode`, of rows that `select_all` or `select_sessions` gave."""
+
+    def keys(self, rows: list[Row]) -> Sequence[bytes]:
+        """The keys of decoded rows as bytes; see row_keys.py."""
 
 
 class Staged(Protocol):
@@ -79,6 +89,16 @@ class Staged(Protocol):
 
     async def clear(self) -> None:
         """Leave nothing of the session there."""
+
+
+class Changed(NamedTuple):
+    """Rows as they travel, their keys as bytes, and of the newest version of each twice its number,
+    and one more where that is a deletion; None where there is none.
+    """
+
+    rows: list[Row]
+    keys: Sequence[bytes]
+    before: Sequence[int | None]
 
 
 class Transaction(Protocol):
@@ -108,6 +128,14 @@ class Transaction(Protocol):
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
         """A place, empty yet, for about `count_rows` rows of the session that `stamp` tells of."""
 
+    def changed(self, layout: Layout, params: Params, *, is_all: bool) -> AsyncIterator[Changed]:
+        """The rows that the session :number of :tenant_id left in the table :table_name, some at a
+        time; or all rows that are there. History can be added to meanwhile.
+        """
+
+    async def add_history(self, versions: list[Row]) -> None:
+        """Run `history.add` for each; in bulk where the database has a way."""
+
 
 Work = Callable[[Transaction], Awaitable[_T]]
 """What is done in a transaction. It may be done again, from its beginning, where the database asks
@@ -134,6 +162,10 @@ class Store(Protocol):
     @property
     def batch_bytes(self) -> int:
         """The most that a batch of more than one row may have."""
+
+    @property
+    def image_bytes(self) -> int:
+        """The most that the image of a row in history may have."""
 
     def layout(self, table: Table, columns: Sequence[str], whole: Table, /) -> Layout:
         """How this database keeps `columns` of a tenant's table, which as a whole is `whole`."""

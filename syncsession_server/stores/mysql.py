@@ -38,7 +38,7 @@ from syncsession_client.protocol.tables import Table
 from .. import signs_of_life
 from ..databases import MysqlUrl
 from ..tenants import ago, now
-from . import Dialect, Layout, Params, Work
+from . import Changed, Dialect, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 from .mysql_pool import ALREADY, Again, Lost, Pool, bounded, error_code
@@ -52,6 +52,7 @@ _SIGN_OF_LIFE_SECONDS = 5.0  # of a process that migrates
 _ABANDONED_SECONDS = 60.0  # without one, after which another process takes the migration over
 
 _PAGE_ROWS = 4000
+_LEAST_PAGE = 500
 _PAGE_BYTES = 4 << 20
 _LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
@@ -99,6 +100,7 @@ class MysqlStore:
         assert found is not None  # noqa: S101  # a SELECT without FROM
         version, may_load, most_packet = found
         self.batch_bytes = min(BATCH_BYTES, most_packet // 4)
+        self.image_bytes = most_packet // 2  # it is written in base64, where it has to be quoted
         self.may_load = bool(may_load)
         self._collation = "utf8mb4_nopad_bin" if "MariaDB" in version else "utf8mb4_0900_bin"
         # A large push needs one: better told to who starts the server than found out then.
@@ -154,6 +156,10 @@ class MysqlStore:
 
     async def tidy(self) -> None:
         """Nothing: the database does what it puts off by itself."""
+
+    def is_bulk(self, rows: list[Row]) -> bool:
+        """Whether LOAD DATA is the way for these rows."""
+        return self.may_load and (len(rows) >= self.load_rows or _size(rows) >= _LOAD_BYTES)
 
     async def build(self, table: Table) -> None:
         """Make the application table, or give it the columns that it lacks; may be repeated."""
@@ -349,8 +355,47 @@ class _Session:
             pass
 
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> "_Staged":
-        staged = _Staged(self, self._connection, layout, stamp)
+        staged = _Staged(self, layout, stamp)
         return await staged.open(self._store, count_rows)
+
+    async def changed(
+        self, layout: Layout, params: Params, *, is_all: bool
+    ) -> AsyncIterator[Changed]:
+        """By the key, a page at a time: a stream would keep the connection to itself."""
+        render, names = self._store.sql.staged.changed, {**layout.names, "is_all": is_all}
+        after, most, is_first = b"", _LEAST_PAGE, True
+        while True:
+            sql = render(**names, is_first=is_first)
+            async with bounded():
+                await self._connection.begin_rows(sql, {**params, "after": after, "most": most})
+            page = await self._next_rows()
+            is_cut = self._connection.is_reading  # they are large: fewer of them the next time
+            await self._skip_rows()
+            if page:
+                rows = await asyncio.to_thread(layout.decode, [row[2:] for row in page])
+                yield Changed(rows, [row[1] for row in page], [row[0] for row in page])
+            if len(page) < most and not is_cut:
+                return
+            is_first, after = False, page[-1][1]
+            most = len(page) if is_cut else min(2 * most, _PAGE_ROWS)
+
+    async def add_history(self, versions: list[Row]) -> None:
+        if self._store.is_bulk(versions):
+            await self.load(self._store.sql.staged.load_history(), versions)
+        else:
+            await self.run_many(self._store.sql.history.add, versions)
+
+    async def load(self, sql: str, rows: list[Row]) -> None:
+        """LOAD DATA LOCAL makes warnings of what does not fit: here nothing may be one."""
+        for start in range(0, len(rows), _LOADED_TOGETHER):
+            part = rows[start : start + _LOADED_TOGETHER]
+            lines = await asyncio.to_thread(as_lines, part)
+            async with bounded():
+                loaded, warnings = await self._connection.load(sql % {}, lines)
+            if warnings or loaded != len(part):
+                raise SyncError(
+                    f"{len(part)} rows were loaded as {loaded}, with {warnings} warnings"
+                )
 
     async def define(self, sql: str) -> None:
         """Run a statement that defines something; what is there already is left alone."""
@@ -364,17 +409,15 @@ class _Session:
 class _Staged:
     """The table that all share, or a temporary one of this connection's."""
 
-    def __init__(
-        self, session: _Session, connection: Connection, layout: Layout, stamp: Params
-    ) -> None:
-        self._session, self._connection, self._layout = session, connection, layout
+    def __init__(self, session: _Session, layout: Layout, stamp: Params) -> None:
+        self._session, self._layout = session, layout
         self._stamp = {"tenant_id": stamp["tenant_id"], "number": stamp["number"]}
         self._positions = count(1)
         self._is_deciding = False
 
     async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
         self._sql = store.sql.staged
-        self._load_rows = store.load_rows if store.may_load else None
+        self._is_bulk = store.is_bulk
         is_shared = count_rows <= store.shared_rows
         t = self._layout.names["t"]
         name = t.staged_name if is_shared else "sync_staged"
@@ -393,11 +436,8 @@ class _Staged:
         placed = [
             (*prefix, position, *row) for row, position in zip(rows, self._positions, strict=False)
         ]
-        is_large = self._load_rows is not None and (
-            len(placed) >= self._load_rows or _size(placed) >= _LOAD_BYTES
-        )
-        if is_large:
-            await self._load(placed)
+        if self._is_bulk(placed):
+            await self._session.load(self._sql.load(**self.names), placed)
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
 
@@ -420,19 +460,6 @@ class _Staged:
             await self._session.run(self._sql.clear_shared(**self.names), self._stamp)
         else:
             await self._session.run(self._sql.drop_dedicated(), {})
-
-    async def _load(self, rows: list[Row]) -> None:
-        """LOAD DATA LOCAL makes warnings of what does not fit: here nothing may be one."""
-        sql = self._sql.load(**self.names) % {}
-        for start in range(0, len(rows), _LOADED_TOGETHER):
-            part = rows[start : start + _LOADED_TOGETHER]
-            lines = await asyncio.to_thread(as_lines, part)
-            async with bounded():
-                loaded, warnings = await self._connection.load(sql, lines)
-            if warnings or loaded != len(part):
-                raise SyncError(
-                    f"{len(part)} rows were loaded as {loaded}, with {warnings} warnings"
-                )
 
 
 def _size(rows: list[Row]) -> int:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import math
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,6 +18,7 @@ from typing import Any, Literal
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table, folded
 
+from ..row_keys import sync_keys
 from ..tables import column_name, table_name
 
 _Kind = Affinity | Literal["row_id"]
@@ -47,12 +47,7 @@ _MOST_NAME = 64
 _MOST_FILE_NAME = 200  # a table's file has five bytes for what is no ASCII letter or digit
 
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?(e[+-][0-9]+)?")
-_INT64 = range(-(2**63), 2**63)
-
 _PIECE_ROWS = 1000
-
-_MOST_KEY = 255
-_END, _TAG = b"\xfe", b"\xff"  # no UTF-8 has these bytes
 
 
 @dataclass(frozen=True)
@@ -123,6 +118,10 @@ class MysqlLayout:
         """The inverse, of rows as they were selected."""
         return [row for some in _pieces(rows) for row in self._decode(some)]
 
+    def keys(self, rows: list[Row]) -> Sequence[bytes]:
+        """What is the `sync_key` of each."""
+        return self._sync_keys(list(zip(*rows, strict=True))) if rows else []
+
     def _encode(self, rows: list[Row]) -> Iterable[Row]:
         parts = list(zip(*rows, strict=True))
         overflow: dict[int, dict[str, Any]] = {}
@@ -186,52 +185,6 @@ def _pieces(rows: list[Row]) -> Iterator[list[Row]]:
     """The rows, few at a time: their columns are looked at one by one, and fit the cache so."""
     for start in range(0, len(rows), _PIECE_ROWS):
         yield rows[start : start + _PIECE_ROWS]
-
-
-def sync_keys(columns: Sequence[Sequence[Any]], collations: Sequence[str]) -> list[bytes]:
-    """The keys of rows, of which `columns` are the values, as bytes: at most 255 each.
-
-    They are equal where SQLite calls the keys equal. The key that is one text is its UTF-8. Of a
-    long key the end is a hash; no other has 255 bytes, so none can be made to look like it.
-    """
-    pairs = zip(columns, collations, strict=True)
-    parts = [_key_parts(values, collation) for values, collation in pairs]
-    keys = parts[0] if len(parts) == 1 else map(_END.join, zip(*parts, strict=True))
-    return [key if len(key) < _MOST_KEY else _hashed_key(key) for key in keys]
-
-
-def _hashed_key(key: bytes) -> bytes:
-    end = hashlib.sha256(key).digest()
-    return key[: _MOST_KEY - len(end)] + end
-
-
-def _key_parts(values: Sequence[Any], collation: str) -> list[bytes]:
-    if collation == "BINARY" and set(map(type, values)) == {str}:
-        return list(map(str.encode, values))
-    return [_key_part(value, collation) for value in values]
-
-
-def _key_part(value: Any, collation: str) -> bytes:
-    """Other than text is tagged, and of a fixed or told length, so that no two keys look alike."""
-    if isinstance(value, str):
-        return _key_text(value, collation)
-    if isinstance(value, float) and value.is_integer() and int(value) in _INT64:
-        value = int(value)
-    if isinstance(value, int):
-        return _TAG + b"i" + (value + 2**63).to_bytes(8, "big")
-    if isinstance(value, float):
-        return _TAG + b"r" + struct.pack(">d", value)
-    return _TAG + b"b" + len(value).to_bytes(8, "big") + bytes(value)
-
-
-def _key_text(text: str, collation: str) -> bytes:
-    if collation == "RTRIM":
-        return text.rstrip(" ").encode()
-    if collation != "NOCASE":
-        return text.encode()
-    # SQLite compares no further than NUL; then only the length counts.
-    compared, nul, rest = folded(text).partition("\0")
-    return compared.encode() + bytes(len((nul + rest).encode()))
 
 
 def column_here(name: str) -> str:

@@ -12,15 +12,18 @@ from typing import Any, TypeVar
 
 import apsw
 
+from syncsession_client.protocol import batches
 from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfDate, ServerBusy
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
-from . import Dialect, Layout, Params, Transaction, Work
+from . import Changed, Dialect, Layout, Params, Transaction, Work
 from .sqlite_layout import SqliteLayout, SqliteTable
 
 _READERS = 4
+_HISTORY_ROWS = 1000
+_LAST = 2**63 - 1
 
 _T = TypeVar("_T")
 
@@ -36,6 +39,7 @@ class SqliteStore:
     commits_at_once = 1
     is_shared = False
     batch_bytes = BATCH_BYTES
+    image_bytes = 512 << 20  # a value of SQLite's has less than 1,000,000,000
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -253,6 +257,36 @@ class _Lane:
 
     async def stage(self, layout: Layout, _: Params, count_rows: int) -> _Staged:  # noqa: ARG002
         return await _Staged(self, self._dialect, layout).open()
+
+    async def changed(
+        self, layout: Layout, params: Params, *, is_all: bool
+    ) -> AsyncIterator[Changed]:
+        sql = self._dialect
+        render = sql.rows.select_all if is_all else sql.rows.select_sessions
+        first, last = (0, _LAST) if is_all else (params["number"], params["number"])
+
+        def take(found: Iterator[Row]) -> list[Row] | None:
+            return batches.take(found, _HISTORY_ROWS) or None
+
+        numbers = {"tenant_id": params["tenant_id"], "first": first, "last": last}
+        stream = self.stream(render(**layout.names), numbers, take)
+        await self.run(sql.staged.create_changed(), {})
+        async for taken in stream:
+            found = layout.decode(taken)
+            keys = layout.keys(found)
+            yield Changed(found, keys, await self._before(keys, params))
+
+    async def _before(self, keys: Sequence[bytes], params: Params) -> list[int | None]:
+        """All at once: one by one, and for each row anew, it takes ten times as long."""
+        sql = self._dialect
+        await self.run(sql.staged.clear_changed(), {})
+        await self.run_many(sql.staged.add_changed(), [(key,) for key in keys])
+        found = await self.all(sql.staged.versions_before(), params)
+        return [before for (before,) in found]
+
+    async def add_history(self, versions: list[Row]) -> None:
+        sql = self._dialect
+        await self.run_many(sql.history.add, versions)
 
     async def _call(self, function: Callable[[], _T]) -> _T:
         try:

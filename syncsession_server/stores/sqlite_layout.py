@@ -7,6 +7,7 @@ from typing import Any
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
 
+from ..row_keys import row_keys
 from ..tables import column_name, table_name
 
 _TYPES: Mapping[Affinity, str] = {
@@ -84,6 +85,9 @@ class SqliteLayout:
 
     def decode(self, rows: list[Row]) -> list[Row]:
         return rows
+
+    def keys(self, rows: list[Row]) -> Sequence[bytes]:
+        return row_keys(self.table, rows)
 
 
 def _column(column: Column) -> SqliteColumn:

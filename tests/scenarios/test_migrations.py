@@ -28,7 +28,13 @@ from syncsession_server.stores import mysql as module
 from syncsession_server.stores.mysql import MysqlStore
 from syncsession_server.tenants import create_token
 
-SCRIPTS = ["0001_bookkeeping", "0002_shared_database", "0003_copied_devices", "0004_conflicts"]
+SCRIPTS = [
+    "0001_bookkeeping",
+    "0002_shared_database",
+    "0003_copied_devices",
+    "0004_conflicts",
+    "0005_history",
+]
 PASSWORD = "geheim"  # noqa: S105
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 BEFORE = "2020-01-01T00:00:00.000Z"

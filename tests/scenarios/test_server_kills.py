@@ -35,6 +35,7 @@ IN_A_SYNC = (
     "server.session_queued",
     "server.commit_claimed",
     "server.commit_table_written",
+    "server.history_written:2",
     "server.commit_before_end",
     "server.committed",
     "server.staging_emptied",
@@ -48,6 +49,7 @@ OVER_MARIADB = (
     "server.session_opening",
     "server.session_staging",
     "server.commit_table_written",
+    "server.history_written",
     "server.committed",
 )
 IN_CLEANUP = (
@@ -57,6 +59,8 @@ IN_CLEANUP = (
     "server.horizon_set",
     "server.tombstones_removed",
     "server.sessions_removed",
+    "server.history_pruning",
+    "server.history_pruned",
 )
 
 FLAGS = (
@@ -69,6 +73,7 @@ CLEANS = (
     *("--cleanup-interval-seconds", "0.1"),
     *("--session-activity-timeout-minutes", "0.0001"),
     *("--session-retention-days", "0.0000001"),
+    *("--history-days", "0.0000001"),
 )
 
 
@@ -149,6 +154,8 @@ def check_killed_in_a_sync(net: Network, database: str, directory: Path, point: 
             [("committed", rows), ("committed", 1)],  # the rows as they were, then the update
             [("committed", rows)],  # it had died before anything was sealed
         )
+        versions = [(sum(changed for _, changed in sessions),)]
+        assert server.rows("SELECT count(*) FROM sync_history") == versions
         assert server.rows("SELECT last_number FROM sync_tenant") == [(len(sessions),)]
         until(lambda: server.rows("SELECT count(*) FROM sync_staging") == [(0,)])
 
@@ -181,9 +188,10 @@ def test_a_clean_up_that_is_killed_is_done_by_the_next(net, tmp_path, point):
         "cleanup_interval_seconds": 0.1,
         "session_activity_timeout_minutes": 0.0001,
         "session_retention_days": 1e-7,
+        "history_days": 1e-7,
     }
     with served(net, database, **aggressive) as server:
-        until(lambda: counts(server) == [0] * 5)
+        until(lambda: counts(server) == [0] * 6)
         assert server.rows("SELECT horizon = last_number, purged = last_number FROM sync_tenant")
     with served(net, database):
         a.execute("UPDATE album SET v = 'after' WHERE id = 'album 06'")
@@ -192,6 +200,25 @@ def test_a_clean_up_that_is_killed_is_done_by_the_next(net, tmp_path, point):
         made = a.clone("c.db").rows(albums)
         assert made == a.rows(albums)
         assert (len(made), made[5]) == (len(ALBUMS) - 1, ("album 06", "after"))
+
+
+def test_a_revert_that_is_killed_has_done_nothing(net, tmp_path):
+    database = f"sqlite:///{tmp_path / 'server.db'}"
+    a, b = begin(net, database, tmp_path)
+    with served(net, database) as server:
+        everyone_syncs(a, b)
+        a.execute("UPDATE album SET v = 'wrong'")
+        everyone_syncs(a, b)
+        ((tenant,),) = server.rows("SELECT tenant_id FROM sync_tenant")
+    command = [sys.executable, "-m", "syncsession_server", "revert", "2", "--tenant", tenant]
+    for point, code in (("server.session_reverted", -signal.SIGKILL), ("", 0)):
+        environment = os.environ | {"SYNCSESSION_KILL_AT": point, "SYNCSESSION_DATABASE": database}
+        done = subprocess.run(command, env=environment, timeout=SECONDS, check=False)
+        assert done.returncode == code
+    with served(net, database) as server:
+        everyone_syncs(a, b)
+        assert server.rows("SELECT last_number FROM sync_tenant") == [(3,)]
+    assert a.value("SELECT count(v) FROM album") == b.value("SELECT count(v) FROM album") == 0
 
 
 def abandon_a_push_and_a_pull(device: Device) -> None:
@@ -217,6 +244,7 @@ def counts(server: Server) -> list[int]:
     tables = ("sync_session", "sync_staging", "sync_pull", "sync_pull_batch")
     counted = [f"SELECT count(*) FROM {table}" for table in tables]
     counted.append("SELECT count(*) FROM album WHERE is_deleted")
+    counted.append("SELECT count(*) FROM sync_history WHERE operation = 'delete'")
     return [server.rows(sql)[0][0] for sql in counted]
 
 

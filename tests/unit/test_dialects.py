@@ -27,6 +27,7 @@ TWINS = (
     "pulls.sql",
     "conflicts.sql",
     "cleanup.sql",
+    "history.sql",
     "rows.sql.j2",
 )
 """What the rules and jobs run, whichever the database: so one calls for what the other has."""
@@ -44,6 +45,7 @@ MIGRATIONS = (
     "0002_shared_database.sql",
     "0003_copied_devices.sql",
     "0004_conflicts.sql",
+    "0005_history.sql",
 )
 
 TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2")
@@ -119,6 +121,12 @@ class Anything(dict[str, None]):
         return None
 
 
+def nulls(sql: str) -> Anything | tuple[None, ...]:
+    """NULL for each parameter of a statement, by name or by position."""
+    count = sum(1 for _, place in PARAMETER.findall(sql) if place)
+    return (None,) * count if count else Anything()
+
+
 def migrated() -> sqlite3.Connection:
     """A database that the embedded store's migrations have made."""
     db = sqlite3.connect(":memory:", isolation_level=None)
@@ -186,7 +194,7 @@ def test_a_statement_compiles_in_sqlite(sqlite, statement):
         assert sqlite3.complete_statement(sql + ";")
         assert ";" not in sql
     else:
-        assert sqlite.execute(f"EXPLAIN {sql}", Anything()).fetchall()
+        assert sqlite.execute(f"EXPLAIN {sql}", nulls(sql)).fetchall()
 
 
 @pytest.mark.parametrize("statement", plain("mysql"))
@@ -237,7 +245,8 @@ def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dic
     }
     added = MysqlColumn(f"added{len(carried)}{is_shared}", "LONGBLOB")
     build = {"t": t, "collation": "utf8mb4_nopad_bin", "name": t.name, "columns": [added]}
-    return {"build": build, "staged": names, "rows": names}
+    staged = names | {"is_all": is_shared, "is_first": is_shared}
+    return {"build": build, "staged": staged, "rows": names}
 
 
 def every_template(dialect: str, names: dict[str, Any], *, pyformat: bool = False) -> list[str]:
@@ -262,9 +271,7 @@ def test_a_template_compiles_in_sqlite_whatever_the_names(sqlite, table):
             if sql.startswith("CREATE"):
                 sqlite.execute(sql)
             else:
-                count = sum(1 for _, place in PARAMETER.findall(sql) if place)
-                values = (None,) * count if count else Anything()
-                assert sqlite.execute(f"EXPLAIN {sql}", values).fetchall()
+                assert sqlite.execute(f"EXPLAIN {sql}", nulls(sql)).fetchall()
         for made in ("_sync_staged", "_sync_decided"):
             sqlite.execute(f"DROP TABLE temp.{made}")
 

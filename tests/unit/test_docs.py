@@ -250,6 +250,8 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
         run_plain("syncsession-server policy set", "note", "newest_wins", *here.options)
         chosen = "syncsession-server policy list"
         add(chosen, run(chosen, "--json", *here.options))
+        telling = ("note", "1", "--tenant", "acme", *here.options, "--json")
+        add("syncsession-server history", run("syncsession-server history", *telling))
     add(f"{client} status", run(f"{client} status", phone, "--json"))
     add(f"{client} check", run(f"{client} check", laptop, "--json", exit_code=2))
     add(f"{client} user", run(f"{client} user", phone, "--json"))

@@ -55,3 +55,9 @@ def test_sqlite_reads_the_values_out_of_an_image(value):
 def test_a_person_reads_a_value_in_one_short_line(value, text):
     (plain,) = images.shown(["c"], [value]).values()
     assert images.told(plain) == text
+
+
+def test_a_value_that_is_too_large_is_told_by_its_length():
+    image = images.encode(["a", "b", "c", "d"], ["x" * 100, b"y" * 49, 7, "z" * 98], 100)
+    left_out = images.LeftOut
+    assert images.decode(image) == {"a": left_out(100), "b": left_out(49), "c": 7, "d": "z" * 98}

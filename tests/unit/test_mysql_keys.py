@@ -13,7 +13,7 @@ from odd_values import SPECIAL
 
 from syncsession_client.protocol.tables import Affinity, Column, Table
 from syncsession_client.statements import load
-from syncsession_server.stores.mysql_layout import sync_keys
+from syncsession_server.row_keys import sync_keys
 from syncsession_server.stores.sqlite_layout import SqliteTable
 
 checked = settings(deadline=None, max_examples=150, derandomize=True, database=None)

@@ -16,11 +16,11 @@ from odd_values import SPECIAL, TEXTS
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table
 from syncsession_client.statements import load
+from syncsession_server.row_keys import sync_keys
 from syncsession_server.stores.mysql_layout import (
     MysqlLayout,
     MysqlTable,
     as_lines,
-    sync_keys,
 )
 
 checked = settings(deadline=None, max_examples=150, derandomize=True, database=None)

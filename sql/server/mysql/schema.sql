@@ -18,12 +18,14 @@ CREATE TABLE sync_schema (
 -- last_number: the newest session number given out; numbers are dense per tenant. Sessions up to
 -- horizon are forgotten, their tombstones too: a device that lacks one of them has to begin anew.
 -- purged: up to where the tombstones are gone by now.
+-- history_pruned_utc: of what was so before, history may lack versions.
 CREATE TABLE sync_tenant (
     tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL PRIMARY KEY,
     last_number BIGINT NOT NULL DEFAULT 0,
     created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     horizon BIGINT NOT NULL DEFAULT 0,
-    purged BIGINT NOT NULL DEFAULT 0
+    purged BIGINT NOT NULL DEFAULT 0,
+    history_pruned_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT ''
 ) ENGINE = InnoDB;
 
 -- name: create_token
@@ -55,6 +57,8 @@ CREATE TABLE sync_table (
 -- name: create_tenant_table
 -- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
 -- columns of all its devices; introduced: which device brought a column that came later.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. history_begun_utc: since when it
+-- is whole; empty where it is so from the first row on.
 CREATE TABLE sync_tenant_table (
     tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     name VARBINARY(256) NOT NULL,
@@ -62,6 +66,8 @@ CREATE TABLE sync_tenant_table (
     definition LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     known LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     introduced LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    history VARCHAR(8) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT 'new',
+    history_begun_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, name)
 ) ENGINE = InnoDB;
 
@@ -164,4 +170,25 @@ CREATE TABLE sync_conflict (
     created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     PRIMARY KEY (tenant_id, number, table_name, key_hash),
     KEY ix_conflict_loser (tenant_id, loser_device_id, number)
+) ENGINE = InnoDB;
+
+-- name: create_history
+-- A version of a row, whole, as a session left it. row_key: the key as bytes. version: 1 and up, in
+-- the order in which the sessions committed. operation: insert, update, delete; baseline: the row as
+-- it was when history began, whose user and device are not known. user_id: who pushed it;
+-- modified_by_user_id: who is said to have made it, at the device's time.
+CREATE TABLE sync_history (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    row_key VARBINARY(255) NOT NULL,
+    version BIGINT NOT NULL,
+    session BIGINT NOT NULL,
+    operation VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    committed_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    modified_at_utc VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    user_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin,
+    modified_by_user_id VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
+    image LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key, version)
 ) ENGINE = InnoDB;

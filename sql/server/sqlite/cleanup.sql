@@ -77,3 +77,44 @@ DELETE FROM sync_session
                    WHERE s.tenant_id = :tenant_id
                      AND s.number <= :horizon
                    LIMIT 1000);
+
+-- name: history_pruned
+-- Returns (tenant_id, history_pruned_utc).
+SELECT t.tenant_id, t.history_pruned_utc
+  FROM sync_tenant AS t
+ ORDER BY t.tenant_id;
+
+-- name: set_history_pruned
+-- One of the processes that find it due changes a row.
+UPDATE sync_tenant
+   SET history_pruned_utc = :cutoff
+ WHERE tenant_id = :tenant_id
+   AND history_pruned_utc = :known;
+
+-- name: history_piece
+-- Of a few versions after the key :after the last key; NULL where there are none.
+SELECT max(p.row_key)
+  FROM (SELECT h.row_key
+          FROM sync_history AS h
+         WHERE h.tenant_id = :tenant_id
+           AND h.table_name = :table_name
+           AND h.row_key > :after
+         ORDER BY h.row_key
+         LIMIT 1000) AS p;
+
+-- name: delete_history
+-- Of each row what was no longer so at :cutoff: what a later version replaced before, and deletions.
+DELETE FROM sync_history AS h
+ WHERE h.tenant_id = :tenant_id
+   AND h.table_name = :table_name
+   AND h.row_key > :after
+   AND h.row_key <= :last
+   AND h.committed_at_utc < :cutoff
+   AND (h.operation = 'delete'
+        OR EXISTS (SELECT 1
+                     FROM sync_history AS l
+                    WHERE l.tenant_id = h.tenant_id
+                      AND l.table_name = h.table_name
+                      AND l.row_key = h.row_key
+                      AND l.version > h.version
+                      AND l.committed_at_utc < :cutoff));

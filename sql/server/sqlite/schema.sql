@@ -8,12 +8,14 @@
 -- last_number: the newest session number given out; numbers are dense per tenant. Sessions up to
 -- horizon are forgotten, their tombstones too: a device that lacks one of them has to begin anew.
 -- purged: up to where the tombstones are gone by now.
+-- history_pruned_utc: of what was so before, history may lack versions.
 CREATE TABLE sync_tenant (
     tenant_id TEXT PRIMARY KEY,
     last_number INTEGER NOT NULL DEFAULT 0,
     created_at_utc TEXT NOT NULL,
     horizon INTEGER NOT NULL DEFAULT 0,
-    purged INTEGER NOT NULL DEFAULT 0
+    purged INTEGER NOT NULL DEFAULT 0,
+    history_pruned_utc TEXT NOT NULL DEFAULT ''
 ) WITHOUT ROWID;
 
 -- name: create_token
@@ -45,6 +47,8 @@ CREATE TABLE sync_table (
 -- name: create_tenant_table
 -- definition: as a device of the tenant has it, with the SQL that makes it on a new one; known: the
 -- columns of all its devices; introduced: which device brought a column that came later.
+-- history: 'new', where it begins with the next session; 'on'; 'off'. history_begun_utc: since when it
+-- is whole; empty where it is so from the first row on.
 CREATE TABLE sync_tenant_table (
     tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
     name TEXT NOT NULL COLLATE NOCASE,
@@ -52,6 +56,8 @@ CREATE TABLE sync_tenant_table (
     definition TEXT NOT NULL,
     known TEXT NOT NULL,
     introduced TEXT NOT NULL,
+    history TEXT NOT NULL DEFAULT 'new',
+    history_begun_utc TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (tenant_id, name)
 ) WITHOUT ROWID;
 
@@ -169,3 +175,24 @@ CREATE TABLE sync_conflict (
 -- name: create_conflict_loser
 CREATE INDEX ix_conflict_loser ON sync_conflict (tenant_id, loser_device_id, number)
  WHERE loser_device_id IS NOT NULL;
+
+-- name: create_history
+-- A version of a row, whole, as a session left it. row_key: the key as bytes. version: 1 and up, in
+-- the order in which the sessions committed. operation: insert, update, delete; baseline: the row as
+-- it was when history began, whose user and device are not known. user_id: who pushed it;
+-- modified_by_user_id: who is said to have made it, at the device's time.
+CREATE TABLE sync_history (
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL,
+    row_key BLOB NOT NULL,
+    version INTEGER NOT NULL,
+    session INTEGER NOT NULL,
+    operation TEXT NOT NULL,
+    committed_at_utc TEXT NOT NULL,
+    modified_at_utc TEXT NOT NULL,
+    user_id TEXT,
+    modified_by_user_id TEXT NOT NULL,
+    device_id TEXT,
+    image TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key, version)
+) WITHOUT ROWID;

@@ -1,0 +1,209 @@
+"""Undoing a session: a new session that brings its rows back to what they were before.
+
+Rows that a later session wrote are left as they are, and told; so are those whose version before is
+not known. References are not looked at: docs/how-to/history.md.
+"""
+
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from syncsession_client.protocol import images
+from syncsession_client.protocol.batches import META, Row
+from syncsession_client.protocol.errors import NoHistory, UnknownSession
+from syncsession_client.protocol.kill_points import point
+from syncsession_client.protocol.tables import Table, folded
+
+from . import history
+from .registry import find_layout, tenant_tables, with_tables
+from .stores import Layout, Store, Transaction
+from .tenants import now
+from .versions import Version
+
+SERVER_DEVICE = "00000000-0000-0000-0000-000000000000"
+"""The device of sessions that the server makes by itself."""
+
+
+class Left(NamedTuple):
+    """A row that stays as it is, and why."""
+
+    table: str
+    image: str
+    why: str
+
+
+@dataclass
+class Reverted:
+    """The session that undoes, by its number; rows by table that it writes, and those it leaves."""
+
+    number: int | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    left: list[Left] = field(default_factory=list)
+
+
+class _DryRun(Exception):
+    """Nothing is to stay."""
+
+
+async def revert(
+    store: Store, tenant_id: str, number: int, *, user: str, dry_run: bool = False
+) -> Reverted:
+    """Undo session `number` of a tenant in a session of the server's own.
+
+    Raises:
+        UnknownSession: it was not committed, or is forgotten.
+        NoHistory: no version that it made is there.
+    """
+    names = [table.name for table in await tenant_tables(store, tenant_id)]
+    done = Reverted()
+
+    async def work(tx: Transaction) -> Reverted:
+        nonlocal done
+        done = Reverted()
+        ours = {"tenant_id": tenant_id, "number": number}
+        found = await tx.first(store.sql.history.status, ours)
+        if found is None or found[0] != "committed":
+            raise UnknownSession(
+                f"session {number} of {tenant_id} is {found[0] if found else 'not there'}: name "
+                "one that is committed"
+            )
+        stamp = await _open(store, tx, tenant_id, user)
+        done.number = stamp["number"]
+        await history.begin(store, tx, stamp, names)
+        for name in names:
+            await _revert_table(store, tx, stamp, name, number, done)
+        if not done.rows and not done.left:
+            raise NoHistory(f"history holds nothing of session {number}")
+        await _commit(store, tx, stamp, done.rows)
+        if dry_run or not done.rows:
+            raise _DryRun
+        return done
+
+    try:
+        return await with_tables(store, lambda: store.write(work, is_long=True))
+    except _DryRun:
+        done.number = None
+        return done
+
+
+async def _open(store: Store, tx: Transaction, tenant_id: str, user: str) -> dict[str, Any]:
+    """A session that nobody sees before it is committed."""
+    sql, tenant = store.sql.sessions, {"tenant_id": tenant_id}
+    await tx.run(sql.next_number, tenant)
+    last = await tx.first(sql.last_number, tenant)
+    session = tenant | {
+        "session_id": str(uuid.uuid4()),
+        "number": last[0] if last else 0,
+        "user_id": user,
+        "worker_id": SERVER_DEVICE,
+        "now": now(),
+    }
+    empty = {"device_id": SERVER_DEVICE, "count_batches": 0, "count_rows": 0}
+    await tx.run(sql.open, session | empty)
+    for step in (sql.to_staged, sql.to_queued, sql.to_processing):
+        await tx.run(step, session)
+    return session
+
+
+async def _commit(
+    store: Store, tx: Transaction, stamp: dict[str, Any], rows: dict[str, int]
+) -> None:
+    ended = stamp | {"now": now(), "is_corrected": 0, "count_rows": sum(rows.values())}
+    await history.write(store, tx, ended, rows)
+    await tx.run(store.sql.history.set_rows, ended)
+    await tx.run(store.sql.sessions.to_committed, ended)
+    point("server.session_reverted")
+
+
+async def _revert_table(
+    store: Store,
+    tx: Transaction,
+    stamp: dict[str, Any],
+    name: str,
+    number: int,
+    done: Reverted,
+) -> None:
+    """Undo it in one table. All rows of the session in it are held in memory."""
+    table, layout = await find_layout(store, tx, stamp["tenant_id"], name)
+    ours = {"tenant_id": stamp["tenant_id"], "table_name": folded(name)}
+    current = await _current(store, tx, layout, ours, number)
+    undoing: list[Row] = []
+    made = [
+        Version(*row) for row in await tx.all(store.sql.history.made, ours | {"session": number})
+    ]
+    for version in made:
+        key = bytes(version.row_key)
+        row = current.pop(key, None)
+        if row is None:
+            done.left.append(Left(name, version.image, "a later session wrote it"))
+            continue
+        found = await tx.first(store.sql.history.before, ours | version._asdict())
+        before = Version(*found) if found else None
+        back = _back(table, stamp, version, row, before)
+        if isinstance(back, str):
+            done.left.append(Left(name, version.image, back))
+        else:
+            undoing.append(back)
+    for row in current.values():
+        image = images.encode(history.image_columns(table), row[history.image_start(table) :])
+        done.left.append(Left(name, image, "history was off"))
+    if undoing:
+        done.rows[name] = len(undoing)
+        await _write(store, tx, layout, stamp, undoing)
+
+
+async def _current(
+    store: Store,
+    tx: Transaction,
+    layout: Layout,
+    ours: dict[str, Any],
+    number: int,
+) -> dict[bytes, Row]:
+    """The rows that nobody has written since, by key."""
+    params = {"tenant_id": ours["tenant_id"], "first": number, "last": number}
+    rows = await tx.all(store.sql.rows.select_sessions(**layout.names), params)
+    found = list(layout.decode(rows))
+    return {bytes(k): row for k, row in zip(layout.keys(found), found, strict=True)}
+
+
+def _back(
+    table: Table, stamp: dict[str, Any], version: Version, row: Row, before: Version | None
+) -> Row | str:
+    """The row as a push would bring it back, or why it cannot be."""
+    key = row[
+        META : history.image_start(table) if table.key_kind == "local" else META + len(table.key)
+    ]
+    meta = (row[0], stamp["now"], stamp["user_id"])
+    if version.operation == "baseline":
+        return "it is older than its history"
+    if version.operation == "insert" or (before is not None and before.operation == "delete"):
+        if version.operation == "delete":
+            return "it was deleted before as well"
+        return (*meta, 1, *key, *row[META + len(key) :])
+    if before is None:
+        return "the version before is kept no longer"
+    values = before.values
+    if any(isinstance(value, images.LeftOut) for value in values.values()):
+        return "the version before has values that were too large for history"
+    columns = history.image_columns(table)
+    image = dict(zip(columns, row[history.image_start(table) :], strict=True)) | values
+    if table.key_kind == "local":
+        return (*meta, 0, *key, *(image[c] for c in columns))
+    return (*meta, 0, *(image[c] for c in columns))
+
+
+async def _write(
+    store: Store, tx: Transaction, layout: Layout, stamp: dict[str, Any], rows: list[Row]
+) -> None:
+    staged = await tx.stage(layout, stamp, len(rows))
+    for part in _parts(rows):
+        await staged.add(list(layout.encode(part)))
+    await tx.run(store.sql.rows.upsert(**staged.names), stamp)
+    await tx.run(store.sql.rows.tombstone(**staged.names), stamp)
+    await staged.clear()
+
+
+def _parts(rows: list[Row], most: int = 1000) -> Iterator[list[Row]]:
+    for start in range(0, len(rows), most):
+        yield rows[start : start + most]
