@@ -416,3 +416,27 @@ def test_references_can_be_joined_on_the_server(world):
         f"JOIN wish AS w ON w.buyer_id = c.{key} WHERE c.tenant_id = :tenant"
     )
     assert world.server.rows(sql, tenant=world.tenant) == [("Eve", "tea")]
+
+
+def test_a_row_that_was_moved_and_has_gone_is_still_what_its_children_wait_for(world):
+    tree = (
+        "CREATE TABLE moved_tree (id INTEGER PRIMARY KEY, v TEXT, parent_id INTEGER "
+        "REFERENCES moved_tree (id) ON UPDATE CASCADE ON DELETE SET NULL)"
+    )
+    a = world.device("a.db", tree)
+    a.execute("INSERT INTO moved_tree VALUES (1, 'parent', NULL), (2, 'child', 1)")
+    a.sync()
+    b, c = a.clone("b.db"), a.clone("c.db")
+    a.execute("UPDATE moved_tree SET id = 8 WHERE id = 1")
+    a.execute("UPDATE moved_tree SET v = 'child waits' WHERE id = 2")
+    b.execute("DELETE FROM moved_tree WHERE v = 'parent'")
+    c.execute("UPDATE moved_tree SET v = 'parent is back' WHERE v = 'parent'")
+    b.sync()
+    a.sync()
+    a.execute("UPDATE moved_tree SET v = 'child still waits' WHERE id = 2")
+    a.sync()
+    everyone_syncs(c, a, b)
+    parents = "SELECT c.v, p.v FROM moved_tree AS c JOIN moved_tree AS p ON p.id = c.parent_id"
+    for device in (a, b, c):
+        assert device.rows(parents) == [("child still waits", "parent is back")]
+    assert a.identities() == b.identities() == c.identities()
