@@ -180,7 +180,7 @@ def _settings_page() -> str:
         "## The settings file",
         "TOML: the settings by the names of their flags, with `_` for `-`; under `[policies]` the "
         "[policies](../how-to/conflicts.md) of tables, which are set whenever the server starts.",
-        '    port = 8484\n\n    [policies]\n    customers = "server_wins"',
+        '    port = 8484\n\n    [policies]\n    customers = "merge"',
         "## The database URL",
         "`sqlite:///path` names a file: three slashes before a relative path, four before an "
         "absolute one. One process serves it.",

@@ -180,11 +180,11 @@ def policy() -> None:
 def set_one(table: str, policy: str, database: str) -> None:
     """Give TABLE, of every tenant, the POLICY by which its conflicts are decided from now on.
 
-    last_in_wins (the default), server_wins, newest_wins, or python:module.function.
+    last_in_wins (the default), server_wins, newest_wins, merge, or python:module.function.
 
     \b
     Example:
-        syncsession-server policy set customers server_wins
+        syncsession-server policy set customers merge
     """
     asyncio.run(_set_policies(read({"database": database}), {table: policy}))
     click.echo(f"{table}: {policy}")

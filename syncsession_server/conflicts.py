@@ -33,10 +33,14 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class Conflict:
-    """A row that was changed on two devices, neither of which knew of the other's change."""
+    """A row that was changed on two devices, neither of which knew of the other's change.
+
+    `base` is the row as both knew it, out of history; None where that has none.
+    """
 
     table: str
     key: Columns
+    base: Columns | None
     theirs: Version
     mine: Version
     is_new: bool = False  # for the device that pushes it
@@ -90,6 +94,27 @@ def newest_wins(conflict: Conflict) -> Decision:
     return THEIRS if _when(conflict.theirs) > _when(conflict.mine) else MINE
 
 
+def merge(conflict: Conflict) -> Decision:
+    """Each column as the side has it that changed it; where both did, as the last push has it.
+
+    A deletion is no column, and where the base is not known no one can say who changed what: then
+    the last push stands.
+    """
+    base, mine, theirs = conflict.base, conflict.mine.row, conflict.theirs.row
+    if base is None or mine is None or theirs is None:
+        return MINE
+    by_me = {name for name in mine if not _is_same(mine[name], base.get(name))}
+    by_them = {name for name in mine if not _is_same(theirs[name], base.get(name))}
+    merged = {name: (mine if name in by_me else theirs)[name] for name in mine}
+    loser: Literal["theirs"] | None = None
+    if any(not _is_same(mine[name], theirs[name]) for name in by_me & by_them):
+        loser = "theirs"
+    for outcome, row in (("mine", mine), ("theirs", theirs)):
+        if _are_same(list(merged.values()), list(row.values())):
+            return Decision(outcome, loser=loser)  # type: ignore[arg-type]
+    return Decision("merged", merged, loser)
+
+
 def from_answer(conflict: Conflict, answer: object) -> Decision:
     """The decision that an application's function gave: a side, or the columns of a row.
 
@@ -120,13 +145,19 @@ def from_answer(conflict: Conflict, answer: object) -> Decision:
 
 
 BUILT_IN: Mapping[str, Policy] = {
-    policy.__name__: policy for policy in (last_in_wins, server_wins, newest_wins)
+    policy.__name__: policy for policy in (last_in_wins, server_wins, newest_wins, merge)
 }
 DEFAULT = "last_in_wins"
+WITHOUT_BASE = frozenset(BUILT_IN) - {"merge"}
+"""The policies that do not look at the base."""
 
 
 def _when(version: Version) -> str:
     return min(version.at_utc, version.received_at_utc)
+
+
+def _is_same(one: Any, other: Any) -> bool:
+    return _are_same([one], [other])
 
 
 def _are_same(one: list[Any], other: list[Any]) -> bool:

@@ -16,8 +16,9 @@ from syncsession_client.protocol.batches import META, Row, encode_values
 from syncsession_client.protocol.tables import Table, folded
 
 from . import policies
-from .conflicts import Conflict, Decision, Version
+from .conflicts import WITHOUT_BASE, Conflict, Decision, Version
 from .stores import Layout, Staged, Store, Transaction
+from .versions import base_images
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,9 @@ class _Resolving:
         half = 1 + (len(page[0]) - 1) // 2
         theirs = self._layout.decode([row[1:half] for row in page])
         mine = self._layout.decode([row[half:] for row in page])
-        conflicts = [await self._conflict(*pair) for pair in zip(theirs, mine, strict=True)]
+        bases = await self._bases(policy, theirs, mine)
+        versions = zip(theirs, mine, bases, strict=True)
+        conflicts = [await self._conflict(*each) for each in versions]
         decisions = await asyncio.to_thread(_decisions, policy, conflicts)
         logged: list[dict[str, Any]] = []
         decided: list[tuple[int, str]] = []
@@ -106,13 +109,34 @@ class _Resolving:
         if logged:
             await self._tx.run_many(self._store.sql.conflicts.add, logged)
 
-    async def _conflict(self, theirs: Row, mine: Row) -> Conflict:
+    async def _bases(
+        self, policy: str, theirs: Sequence[Row], mine: Sequence[Row]
+    ) -> list[dict[str, Any] | None]:
+        """The rows as both sides knew them, of those that history has; for a policy that asks."""
+        if policy in WITHOUT_BASE:
+            return [None] * len(mine)
+        keys = [bytes(key) for key in self._layout.keys(list(theirs))]
+        wanted = [(key, row[0]) for key, row in zip(keys, mine, strict=True)]
+        known = [pair for pair in wanted if pair[1] is not None]
+        ours = self._stamp["tenant_id"], self._table.name
+        found = await base_images(self._store, self._tx, *ours, known)
+        return [self._named(found.get(pair)) for pair in wanted]
+
+    def _named(self, image: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The columns that the session sent, by the names that it gave them."""
+        if image is None:
+            return None
+        values = {folded(name): value for name, value in image.items()}
+        return {name: values.get(folded(name)) for name in self._columns}
+
+    async def _conflict(self, theirs: Row, mine: Row, base: dict[str, Any] | None) -> Conflict:
         pusher = await self._author(theirs)
         key_end = META + len(self._table.wire_key)
         received = pusher.ended_at_utc or self._stamp["now"]
         return Conflict(
             self._table.name,
             dict(zip(self._table.wire_key, theirs[META:key_end], strict=True)),
+            base,
             Version(self._row(theirs), theirs[1], received, theirs[2], pusher.user, pusher.device),
             Version(
                 self._row(mine),

@@ -39,9 +39,7 @@ def read_file(path: Path) -> SettingsFile:
         raise InvalidSetting(f"{path} cannot be read: {error}") from error
     policies = found.pop("policies", {})
     if not isinstance(policies, dict):
-        raise InvalidSetting(
-            f'{path}: policies is a table of names, such as customers = "newest_wins"'
-        )
+        raise InvalidSetting(f'{path}: policies is a table of names, such as customers = "merge"')
     known = {each.name for each in described()}
     if unknown := sorted(found.keys() - known):
         raise InvalidSetting(f"{path}: there is no setting {', '.join(unknown)}")

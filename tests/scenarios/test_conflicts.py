@@ -14,6 +14,7 @@ from syncsession_client.conflicts import list_conflicts, restore
 from syncsession_client.protocol import images
 from syncsession_client.protocol.errors import NoSuchConflict, ServerUnreachable
 from syncsession_client.status import read_status
+from syncsession_server.history import switch
 from syncsession_server.policies import set_policy
 
 STEM = "CREATE TABLE stem (id TEXT PRIMARY KEY, a, b)"
@@ -143,6 +144,9 @@ JOINED = {
 }
 
 
+MERGED = SECOND | {"two columns": ("a1", "b2")}
+
+
 def outcomes(rows: dict, outcome: str) -> dict[str, tuple[str, str | None]]:
     """(outcome, who lost) of every conflict where one side stands in all of them."""
     return dict.fromkeys(KINDS, (outcome, {"mine": "a", "theirs": "b"}[outcome]))
@@ -152,6 +156,7 @@ EXPECTED = {
     "last_in_wins": (SECOND, outcomes(SECOND, "mine")),
     "server_wins": (FIRST, outcomes(FIRST, "theirs")),
     "newest_wins": (SECOND, outcomes(SECOND, "mine")),
+    "merge": (MERGED, outcomes(MERGED, "mine") | {"two columns": ("merged", None)}),
     "python:own_policies.join": (
         JOINED,
         dict.fromkeys(KINDS, ("merged", "a"))
@@ -214,6 +219,68 @@ def test_a_policy_of_the_application_that_fails_is_reported_and_the_default_deci
     found = logged(world, a, b)["both update"]
     assert (found.outcome, found.loser) == ("mine", "a")
     assert said in found.note
+
+
+# Merging
+
+
+def merged(world, policy, pair, first: str, second: str) -> tuple:
+    policy("merge")
+    a, b = pair
+    put(a, {"both update": first})
+    put(b, {"both update": second})
+    everyone_syncs(a, b)
+    assert value(a, "both update") == value(b, "both update")
+    return value(a, "both update")
+
+
+def test_a_column_that_both_changed_is_as_the_last_push_has_it_and_the_others_are_merged(
+    world, pair, policy
+):
+    first = "UPDATE stem SET a = 'a1', b = 'b1' WHERE id = '{row}'"
+    assert merged(world, policy, pair, first, A2) == ("a2", "b1")
+    found = logged(world, *pair)["both update"]
+    assert (found.outcome, found.loser) == ("merged", "a")
+    assert [each["row"]["a"] for each in list_conflicts(pair[0].path)] == ["a1"]
+
+
+def test_a_value_that_is_set_to_another_class_is_a_change(world, pair, policy):
+    pair[0].execute("UPDATE stem SET a = 1, b = 1")
+    everyone_syncs(*pair)
+    first, second = (f"UPDATE stem SET {s} WHERE id = '{{row}}'" for s in ("a = 1.0", "b = '1'"))
+    found = merged(world, policy, pair, first, second)
+    assert [(type(v), v) for v in found] == [(float, 1.0), (str, "1")]
+
+
+def test_several_merges_of_one_row_keep_what_all_have_changed(world: World):
+    wide = "CREATE TABLE trunk (id TEXT PRIMARY KEY, a, b, c, d)"
+    world.server.run(set_policy(world.server.store, "trunk", "merge"))
+    a = world.device("a.db", wide)
+    a.execute("INSERT INTO trunk VALUES ('x', 0, 0, 0, 0)")
+    a.sync()
+    b, c, d = (a.clone(f"{name}.db") for name in "bcd")
+    devices = dict(zip("abcd", (a, b, c, d), strict=True))
+    for name, device in devices.items():
+        device.execute(f"UPDATE trunk SET {name} = '{name}'")
+    everyone_syncs(*devices.values())
+    for device in devices.values():
+        assert device.rows("SELECT * FROM trunk") == [("x", "a", "b", "c", "d")]
+    assert not any(list_conflicts(device.path) for device in devices.values())
+
+
+def test_without_history_nothing_is_merged_and_the_last_push_stands(world: World):
+    world.server.run(set_policy(world.server.store, "twig", "merge"))
+    twig = "CREATE TABLE twig (id TEXT PRIMARY KEY, a, b)"
+    a, b = world.device("a.db", twig), world.device("b.db", twig)
+    a.sync()
+    world.server.run(switch(world.server.store, world.tenant, "twig", is_on=False))
+    a.execute("INSERT INTO twig VALUES ('x', 'a0', 'b0')")
+    everyone_syncs(a, b)
+    a.execute("UPDATE twig SET a = 'a1'")
+    b.execute("UPDATE twig SET b = 'b2'")
+    everyone_syncs(a, b)
+    assert a.rows("SELECT * FROM twig") == b.rows("SELECT * FROM twig") == [("x", "a0", "b2")]
+    assert [each["row"]["a"] for each in list_conflicts(a.path)] == ["a1"]
 
 
 # Clocks
