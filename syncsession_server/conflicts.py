@@ -53,6 +53,14 @@ class Conflict:
         return f"{mine}/{theirs}"
 
     @property
+    def is_unfounded(self) -> bool:
+        """Whether the device deletes another's row that it has never had: one of its own that had
+        the same key came and went before any push.
+        """
+        is_anothers = self.theirs.device != self.mine.device
+        return self.is_new and self.mine.row is None and is_anothers
+
+    @property
     def is_agreed(self) -> bool:
         """Whether both made the same of the row."""
         mine, theirs = self.mine.row, self.theirs.row

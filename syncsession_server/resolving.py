@@ -103,7 +103,7 @@ class _Resolving:
             self.is_corrected |= decision.outcome != "mine"
             if decision.outcome == "merged":
                 self.merged.append(self._merged(here, conflict, decision))
-            if not conflict.is_agreed:
+            if not (conflict.is_agreed or conflict.is_unfounded):
                 logged.append(self._record(policy, here, conflict, decision))
         await self._staged.decide(decided)
         if logged:
@@ -214,10 +214,13 @@ class _Resolving:
 
 
 def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
-    return [
-        Decision("mine") if conflict.is_agreed else policies.decide(policy, conflict)
-        for conflict in conflicts
-    ]
+    return [_decision(policy, conflict) for conflict in conflicts]
+
+
+def _decision(policy: str, conflict: Conflict) -> Decision:
+    if conflict.is_unfounded:
+        return Decision("theirs")
+    return Decision("mine") if conflict.is_agreed else policies.decide(policy, conflict)
 
 
 def _image(version: Version) -> str | None:

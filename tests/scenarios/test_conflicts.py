@@ -463,6 +463,23 @@ def test_an_edit_of_what_was_pulled_last_is_no_conflict(world: World, pair):
     assert logged(world, a, b) == {}
 
 
+def test_a_row_that_came_and_went_before_any_push_deletes_none_of_another_device(
+    world: World, pair
+):
+    a, b = pair
+    put(a, {"both insert": NEW_1})
+    read_status(a.path)  # folds
+    put(a, {"both insert": DELETE})
+    put(b, {"both insert": NEW_2})
+    b.sync()
+    everyone_syncs(a, b)
+    assert value(a, "both insert") == value(b, "both insert") == ("a2", "n2")
+    assert logged(world, a, b) == {}
+    put(a, {"both insert": DELETE})
+    everyone_syncs(a, b)
+    assert value(a, "both insert") is value(b, "both insert") is None
+
+
 def test_plain_sql_reads_what_lost(world: World, pair):
     a, b = pair
     put(a, {"both update": A1})
