@@ -44,6 +44,7 @@ class Conflict:
     theirs: Version
     mine: Version
     is_new: bool = False  # for the device that pushes it
+    is_own: bool = False  # of that device is the version that is here, too
 
     @property
     def kind(self) -> str:
@@ -61,8 +62,12 @@ class Conflict:
         return self.is_new and self.mine.row is None and is_anothers
 
     @property
-    def is_agreed(self) -> bool:
-        """Whether both made the same of the row."""
+    def is_none(self) -> bool:
+        """Whether nobody disagrees: both made the same of the row, or one device did both."""
+        return self.is_own or self._is_agreed
+
+    @property
+    def _is_agreed(self) -> bool:
         mine, theirs = self.mine.row, self.theirs.row
         if mine is None or theirs is None:
             return mine is theirs

@@ -6,7 +6,7 @@ that do not stand as they came are taken out of the staged ones.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from xxhash import xxh3_128_digest
@@ -29,6 +29,7 @@ class _Pusher:
     user: str | None = None
     ended_at_utc: str = ""
     is_corrected: int = 0
+    is_merged: bool = False  # what it pushed is a part of the version
 
 
 _FORGOTTEN = _Pusher()
@@ -103,7 +104,7 @@ class _Resolving:
             self.is_corrected |= decision.outcome != "mine"
             if decision.outcome == "merged":
                 self.merged.append(self._merged(here, conflict, decision))
-            if not (conflict.is_agreed or conflict.is_unfounded):
+            if not (conflict.is_none or conflict.is_unfounded):
                 logged.append(self._record(policy, here, conflict, decision))
         await self._staged.decide(decided)
         if logged:
@@ -147,6 +148,7 @@ class _Resolving:
                 self._stamp["device_id"],
             ),
             is_new=mine[0] is None,
+            is_own=pusher.device == self._stamp["device_id"] and not pusher.is_merged,
         )
 
     def _row(self, row: Row) -> dict[str, Any] | None:
@@ -156,14 +158,21 @@ class _Resolving:
         return dict(zip(self._columns, row[self._first :], strict=True))
 
     async def _author(self, theirs: Row) -> _Pusher:
-        """Who pushed the version here. A session that lost against it has only touched it."""
+        """Who pushed the version here. A session that lost against it has only touched it, and one
+        that was merged with another's has pushed a part of it.
+        """
         pusher = await self._pusher(theirs[0])
         if not pusher.is_corrected:
             return pusher
         named = {"table_name": folded(self._table.name), "key_hash": self._key_hash(theirs)}
         ours = {"tenant_id": self._stamp["tenant_id"], "number": theirs[0]}
-        kept = await self._tx.first(self._store.sql.conflicts.find_kept, ours | named)
-        return _Pusher(kept[0], kept[1], pusher.ended_at_utc) if kept else pusher
+        found = await self._tx.first(self._store.sql.conflicts.find_corrected, ours | named)
+        if found is None:
+            return pusher
+        outcome, device, user = found
+        if outcome == "merged":
+            return replace(pusher, is_merged=True)
+        return _Pusher(device, user, pusher.ended_at_utc)
 
     async def _pusher(self, number: int) -> _Pusher:
         if number not in self._pushers:
@@ -220,7 +229,7 @@ def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
 def _decision(policy: str, conflict: Conflict) -> Decision:
     if conflict.is_unfounded:
         return Decision("theirs")
-    return Decision("mine") if conflict.is_agreed else policies.decide(policy, conflict)
+    return Decision("mine") if conflict.is_none else policies.decide(policy, conflict)
 
 
 def _image(version: Version) -> str | None:

@@ -29,15 +29,15 @@ SELECT s.device_id, s.user_id, s.changed_at_utc, s.is_corrected
  WHERE s.tenant_id = :tenant_id
    AND s.number = :number;
 
--- name: find_kept
--- Whose version it is that stayed when the session :number lost against it.
-SELECT c.theirs_device_id, c.theirs_user_id
+-- name: find_corrected
+-- What the session :number left of a row that is not as it was pushed, and whose version that was before.
+SELECT c.outcome, c.theirs_device_id, c.theirs_user_id
   FROM sync_conflict AS c
  WHERE c.tenant_id = :tenant_id
    AND c.number = :number
    AND c.table_name = :table_name
    AND c.key_hash = :key_hash
-   AND c.outcome = 'theirs';
+   AND c.outcome <> 'mine';
 
 -- name: add
 INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kind, policy, outcome, note,
