@@ -181,7 +181,7 @@ def test_a_server_whose_database_is_away_stops_soon_when_it_is_told_to(durable, 
         device.execute("UPDATE note SET n = 2")
         with cluster.held("SELECT id FROM note FOR UPDATE"):
             pushing = threads.submit(device.push)
-            cluster.wait_for_a_lock("INSERT INTO")
+            cluster.wait_for_a_lock("SELECT coalesce(max(")
             durable.kill()
         server.signal(signal.SIGTERM)
         assert server.wait(SOON) == 0
