@@ -16,15 +16,15 @@ from syncsession_server.tenants import now
 SCHEMA = (
     "CREATE TABLE pantry (id INTEGER PRIMARY KEY, name TEXT, above INTEGER REFERENCES pantry)",
     "CREATE TABLE spice (name TEXT COLLATE NOCASE PRIMARY KEY, heat REAL, v, n NUMERIC)",
-    "CREATE TABLE flask (pantry_id INTEGER REFERENCES pantry (id), spice TEXT REFERENCES spice,"
+    "CREATE TABLE jug (pantry_id INTEGER REFERENCES pantry (id), spice TEXT REFERENCES spice,"
     " v, PRIMARY KEY (pantry_id, spice))",
 )
 FIRST = (
     "INSERT INTO pantry VALUES (1, 'left', NULL)",
     "INSERT INTO spice VALUES ('z', 1, 2, 3)",
-    "INSERT INTO flask VALUES (1, 'z', 4)",
+    "INSERT INTO jug VALUES (1, 'z', 4)",
 )
-TABLES = ("pantry", "spice", "flask")
+TABLES = ("pantry", "spice", "jug")
 VALUES = (
     *("NULL", "0", "1", "1.0", "'1'", "''", "x'00ff'", "-0.0", "9e999", "1e300", "0.1"),
     *("9223372036854775807", "'ä\U0001f600'", "'\"''\\'", "char(10, 9, 0)"),
@@ -39,14 +39,14 @@ def edit(chance: random.Random) -> str:
             f"INSERT OR IGNORE INTO pantry VALUES ({key}, {name}, (SELECT min(id) FROM pantry))",
             f"UPDATE pantry SET name = {value} WHERE id = {key}",
             f"UPDATE pantry SET above = (SELECT max(id) FROM pantry) WHERE id > {key}",
-            f"DELETE FROM pantry WHERE id = {key} AND id NOT IN (SELECT pantry_id FROM flask) AND id"
+            f"DELETE FROM pantry WHERE id = {key} AND id NOT IN (SELECT pantry_id FROM jug) AND id"
             " NOT IN (SELECT above FROM pantry WHERE above IS NOT NULL)",
             f"INSERT OR REPLACE INTO spice VALUES ({name}, {value}, {value}, {value})",
             f"UPDATE spice SET v = {value}, name = upper(name) WHERE name = {name}",
-            f"DELETE FROM spice WHERE name = {name} AND name NOT IN (SELECT spice FROM flask)",
-            f"INSERT OR REPLACE INTO flask SELECT p.id, s.name, {value} FROM pantry AS p, spice AS s"
+            f"DELETE FROM spice WHERE name = {name} AND name NOT IN (SELECT spice FROM jug)",
+            f"INSERT OR REPLACE INTO jug SELECT p.id, s.name, {value} FROM pantry AS p, spice AS s"
             f" WHERE p.id <= {key} LIMIT 3",
-            f"DELETE FROM flask WHERE pantry_id = {key}",
+            f"DELETE FROM jug WHERE pantry_id = {key}",
         ]
     )
 
