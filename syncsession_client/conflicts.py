@@ -5,12 +5,14 @@ They are this device's own words: integers stand for rows as they do in its tabl
 
 import json
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from . import reconcile
 from .identity import SyncTable
 from .protocol import batches, images
-from .protocol.errors import NoSuchConflict
+from .protocol.errors import MassDelete, NoSuchConflict
 from .protocol.tables import folded
 from .statements import load
 from .store import STATE, DeviceStore
@@ -103,7 +105,7 @@ def list_conflicts(path: Path) -> list[dict[str, Any]]:
         NotInitialized: sync is not installed.
     """
     with DeviceStore(path) as store:
-        tables = {folded(t.name): t for t in store.tables()}
+        tables = _tables(store)
         with store.read():
             found = [_described(row) for row in store.rows(STATE.list_conflicts)]
             for each in found:
@@ -116,13 +118,21 @@ def restore(path: Path, numbers: Iterable[int]) -> list[dict[str, Any]]:
     """Write versions that lost back, as new edits, all or none of them; what was written.
 
     Raises:
-        NoSuchConflict: there is none of that number, or its table or row cannot take it.
+        NoSuchConflict: there is none of that number, or its table or row is not there any more.
+        Unappliable: the table refuses a row.
         NotInitialized: sync is not installed.
     """
     with DeviceStore(path) as store:
-        tables = {folded(t.name): t for t in store.tables()}
+        tables = _tables(store)
         with store.write():
             return [_restore(store, tables, number) for number in numbers]
+
+
+def _tables(store: DeviceStore) -> dict[str, SyncTable]:
+    """The synced tables as they are now, whatever the application has made of them."""
+    with suppress(MassDelete), store.write():
+        reconcile.refresh(store, allow_mass_delete=False)
+    return {folded(t.name): t for t in store.tables()}
 
 
 def _restore(store: DeviceStore, tables: dict[str, SyncTable], number: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from support import Device, World, everyone_syncs
 from syncsession_client import engine
 from syncsession_client.conflicts import list_conflicts, restore
 from syncsession_client.protocol import images
-from syncsession_client.protocol.errors import NoSuchConflict, ServerUnreachable
+from syncsession_client.protocol.errors import NoSuchConflict, ServerUnreachable, Unappliable
 from syncsession_client.status import read_status
 from syncsession_server.history import switch
 from syncsession_server.policies import set_policy
@@ -343,6 +343,37 @@ def test_a_conflict_that_is_not_there_cannot_be_restored_nor_the_others_with_it(
         restore(a.path, [number, 99])
     assert value(a, "both update") == ("a2", "b0")
     assert [each["id"] for each in list_conflicts(a.path)] == [number]
+
+
+def test_the_list_follows_what_the_application_makes_of_its_tables(world: World, pair):
+    a, b = pair
+    put(a, {"both update": A1})
+    put(b, {"both update": A2})
+    everyone_syncs(a, b)
+    a.execute("ALTER TABLE stem DROP COLUMN b")
+    (found,) = list_conflicts(a.path)
+    assert found["now"] == {"id": "both update", "a": "a2"}
+    a.execute("DROP TABLE stem")
+    (found,) = list_conflicts(a.path)
+    assert found["now"] is None
+    with pytest.raises(NoSuchConflict, match="not a synced table any more"):
+        restore(a.path, [found["id"]])
+
+
+def test_what_the_table_refuses_is_not_written_back(world: World):
+    unique = "CREATE TABLE burr (id TEXT PRIMARY KEY, a UNIQUE)"
+    a, b = world.device("a.db", unique), world.device("b.db", unique)
+    a.execute("INSERT INTO burr VALUES ('x', 0)")
+    everyone_syncs(a, b)
+    a.execute("UPDATE burr SET a = 'a1'")
+    b.execute("UPDATE burr SET a = 'a2'")
+    everyone_syncs(a, b)
+    a.execute("INSERT INTO burr VALUES ('y', 'a1')")
+    (found,) = list_conflicts(a.path)
+    with pytest.raises(Unappliable, match="UNIQUE"):
+        restore(a.path, [found["id"]])
+    assert a.rows("SELECT * FROM burr ORDER BY 1") == [("x", "a2"), ("y", "a1")]
+    assert len(list_conflicts(a.path)) == 1
 
 
 VENUE = "CREATE TABLE venue (id INTEGER PRIMARY KEY, name TEXT)"
