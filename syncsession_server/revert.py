@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from syncsession_client.protocol import images
 from syncsession_client.protocol.batches import META, Row
-from syncsession_client.protocol.errors import NoHistory, UnknownSession
+from syncsession_client.protocol.errors import NoHistory, ServerBusy, UnknownSession
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table, folded
 
@@ -54,6 +54,7 @@ async def revert(
     Raises:
         UnknownSession: it was not committed, or is forgotten.
         NoHistory: no version that it made is there.
+        ServerBusy: one of its rows was written meanwhile.
     """
     names = [table.name for table in await tenant_tables(store, tenant_id)]
     done = Reverted()
@@ -199,6 +200,9 @@ async def _write(
     staged = await tx.stage(layout, stamp, len(rows))
     for part in _parts(rows):
         await staged.add(list(layout.encode(part)))
+    met = await tx.first(store.sql.rows.has_conflicts(**staged.names), stamp)
+    if met and met[0]:
+        raise ServerBusy("a session has written some of these rows just now; try again")
     await tx.run(store.sql.rows.upsert(**staged.names), stamp)
     await tx.run(store.sql.rows.tombstone(**staged.names), stamp)
     await staged.clear()

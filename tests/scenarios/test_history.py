@@ -8,7 +8,7 @@ from click.testing import CliRunner, Result
 from support import Device, World, everyone_syncs
 
 from syncsession_client.statements import to_pyformat
-from syncsession_server import cleanup
+from syncsession_server import cleanup, revert
 from syncsession_server import versions as told
 from syncsession_server.cli import main
 from syncsession_server.keys import SETTINGS
@@ -263,3 +263,27 @@ def days(day: str) -> float:
 
 def now_days() -> float:
     return datetime.now(UTC).timestamp() / 86_400
+
+
+def test_a_row_that_is_written_while_its_session_is_undone_is_left(world, monkeypatch):
+    a = world.device("a.db", DRINK)
+    a.execute("INSERT INTO drink VALUES ('tea', 'Tea', 1.0)")
+    a.sync()
+    a.execute("UPDATE drink SET name = 'Green tea'")
+    a.sync()
+    write = revert._write
+
+    async def beaten(store, tx, layout, stamp, rows):
+        sql = "UPDATE drink SET sync_session = 99 WHERE tenant_id = :tenant_id"
+        await tx.run(to_pyformat(sql) if store.is_shared else sql, {"tenant_id": world.tenant})
+        await write(store, tx, layout, stamp, rows)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(revert, "_write", beaten)
+        done = run(world, "revert", "2")
+    assert done.exit_code == 75
+    assert "try again" in done.output
+    assert [image["name"] for *_, image in versions(world, "drink")] == ["Tea", "Green tea"]
+    ok(world, "revert", "2")
+    a.sync()
+    assert a.value("SELECT name FROM drink") == "Tea"
