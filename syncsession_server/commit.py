@@ -13,27 +13,16 @@ from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 from syncsession_client.protocol.kill_points import point
-from syncsession_client.protocol.tables import Table
 
 from . import history, sessions, signs_of_life
 from .registry import find_layout, with_tables
-from .resolving import resolve
-from .stores import Layout, Staged, Store, Transaction
+from .resolving import Part, resolve
+from .stores import Layout, Store, Transaction
 from .tenants import now
 
 logger = logging.getLogger(__name__)
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that were sent of it
-
-
-@dataclass(frozen=True)
-class _Part:
-    """Rows of one table, with the same columns sent of each, on their way into it."""
-
-    shape: _Shape
-    table: Table
-    layout: Layout
-    staged: Staged
 
 
 @dataclass(frozen=True)
@@ -125,20 +114,21 @@ async def _apply_rows(
     """The tables that were written to; whether a row became another than the device has pushed."""
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
     await history.begin(store, tx, stamp, counts)
-    current: _Part | None = None
+    current: tuple[_Shape, Part] | None = None
     is_corrected = False
     async for group in _staged(store, tx, session):
         shape = _shape(group[0])
-        if current is None or current.shape != shape:
+        if current is None or current[0] != shape:
             if current is not None:
-                is_corrected |= await _write(store, tx, current, stamp)
+                is_corrected |= await _write(store, tx, current[1], stamp)
             name, columns = shape
             table, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
             staged = await tx.stage(layout, stamp, counts[name])
-            current = _Part(shape, table, layout, staged)
-        await current.staged.add(await asyncio.to_thread(_encode, current.layout, group))
+            current = shape, Part(table, columns, layout, staged)
+        part = current[1]
+        await part.staged.add(await asyncio.to_thread(_encode, part.layout, group))
     if current is not None:
-        is_corrected |= await _write(store, tx, current, stamp)
+        is_corrected |= await _write(store, tx, current[1], stamp)
     return set(counts), is_corrected
 
 
@@ -169,13 +159,11 @@ def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
     return [row for batch in group for row in layout.encode(batch.rows)]
 
 
-async def _write(store: Store, tx: Transaction, part: _Part, stamp: dict[str, Any]) -> bool:
+async def _write(store: Store, tx: Transaction, part: Part, stamp: dict[str, Any]) -> bool:
     """Write the rows that were staged; whether one became another than the device has pushed."""
     rows, names = store.sql.rows, part.staged.names
     await tx.run(rows.insert_new(**names), stamp)
-    is_corrected = await resolve(
-        store, tx, part.table, part.shape[1], part.layout, part.staged, stamp
-    )
+    is_corrected = await resolve(store, tx, part, stamp)
     await tx.run(rows.upsert(**names), stamp)
     await tx.run(rows.tombstone(**names), stamp)
     point("server.commit_table_written")

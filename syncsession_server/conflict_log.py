@@ -36,8 +36,7 @@ def as_text(found: Sequence[dict[str, Any]]) -> str:
 
 def _described(row: Sequence[Any]) -> dict[str, Any]:
     shown = dict(zip(_FIELDS, row, strict=True))
-    texts = {k: v.decode() if isinstance(v, bytes) else v for k, v in shown.items()}
-    return texts | {k: json.loads(texts[k]) if texts[k] is not None else None for k in _JSON}
+    return shown | {k: json.loads(shown[k]) if shown[k] is not None else None for k in _JSON}
 
 
 def _lines(conflict: dict[str, Any]) -> list[str]:

@@ -57,8 +57,7 @@ async def list_policies(store: Store) -> dict[str, str]:
     """The policies of the tables that have another than the default, by table."""
 
     async def work(tx: Transaction) -> dict[str, str]:
-        rows = await tx.all(store.sql.conflicts.list_policies, {})
-        return {_as_text(name): str(policy) for name, policy in rows}
+        return dict(await tx.all(store.sql.conflicts.list_policies, {}))
 
     return await store.read(work)
 
@@ -71,10 +70,6 @@ def decide(name: str, conflict: Conflict) -> Decision:
         logger.warning("policy %s of %s failed: %s", name, conflict.table, _told(error))
         found = BUILT_IN[DEFAULT](conflict)
         return Decision(found.outcome, found.row, found.loser, f"{name} failed: {_told(error)}")
-
-
-def _as_text(name: str | bytes) -> str:
-    return name.decode() if isinstance(name, bytes) else name
 
 
 def _policy(name: str) -> Policy:

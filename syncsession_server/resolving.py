@@ -35,51 +35,42 @@ class _Pusher:
 _FORGOTTEN = _Pusher()
 
 
-async def resolve(
-    store: Store,
-    tx: Transaction,
-    table: Table,
-    columns: Sequence[str],
-    layout: Layout,
-    staged: Staged,
-    stamp: dict[str, Any],
-) -> bool:
+@dataclass(frozen=True)
+class Part:
+    """Rows of one table, with the same `columns` sent of each, staged on their way into it."""
+
+    table: Table
+    columns: tuple[str, ...]
+    layout: Layout
+    staged: Staged
+
+
+async def resolve(store: Store, tx: Transaction, part: Part, stamp: dict[str, Any]) -> bool:
     """Decide what becomes of staged rows whose version here is not the one that was edited.
 
     Returns whether the device has to be told: some row is not as it pushed it.
     """
-    rows = store.sql.rows
+    rows, staged = store.sql.rows, part.staged
     found = await tx.first(rows.has_conflicts(**staged.names), stamp)
     if not (found and found[0]):
         return False
-    resolving = _Resolving(store, tx, table, columns, layout, staged, stamp)
+    resolving = _Resolving(store, tx, part, stamp)
     await resolving.run()
     await staged.settle(rows.touch(**staged.names), stamp)
-    if resolving.merged:
-        await staged.add(layout.encode(resolving.merged))
     return resolving.is_corrected
 
 
 class _Resolving:
-    """One table of one session."""
+    """One part of one session."""
 
-    def __init__(
-        self,
-        store: Store,
-        tx: Transaction,
-        table: Table,
-        columns: Sequence[str],
-        layout: Layout,
-        staged: Staged,
-        stamp: dict[str, Any],
-    ) -> None:
+    def __init__(self, store: Store, tx: Transaction, part: Part, stamp: dict[str, Any]) -> None:
         self._store, self._tx, self._stamp = store, tx, stamp
-        self._table, self._layout, self._staged = table, layout, staged
+        self._table, self._layout, self._staged = part.table, part.layout, part.staged
         # The integer by which one device or the other knows the row is no value of it.
-        hints = int(table.key_kind == "local" and table.key[0] in columns[:1])
-        self._first, self._columns = META + len(table.wire_key) + hints, columns[hints:]
+        hints = int(part.table.key_kind == "local" and part.table.key[0] in part.columns[:1])
+        self._first = META + len(part.table.wire_key) + hints
+        self._columns = part.columns[hints:]
         self._pushers: dict[int, _Pusher] = {}
-        self.merged: list[Row] = []
         self.is_corrected = False
 
     async def run(self) -> None:
@@ -99,14 +90,17 @@ class _Resolving:
         decisions = await asyncio.to_thread(_decisions, policy, conflicts)
         logged: list[dict[str, Any]] = []
         decided: list[tuple[int, str]] = []
+        merged: list[Row] = []
         for row, here, conflict, decision in zip(page, theirs, conflicts, decisions, strict=True):
             decided.append((row[0], decision.outcome))
             self.is_corrected |= decision.outcome != "mine"
             if decision.outcome == "merged":
-                self.merged.append(self._merged(here, conflict, decision))
+                merged.append(self._merged(here, conflict, decision))
             if not (conflict.is_none or conflict.is_unfounded):
                 logged.append(self._record(policy, here, conflict, decision))
         await self._staged.decide(decided)
+        if merged:  # based on what is here, so that none is met again
+            await self._staged.add(self._layout.encode(merged))
         if logged:
             await self._tx.run_many(self._store.sql.conflicts.add, logged)
 

@@ -1,5 +1,6 @@
 """What one tenant's token opens: neither ids nor names lead to another tenant's rows."""
 
+import json
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -141,6 +142,17 @@ def other(caller, table) -> Caller:
 
 
 # What belongs to another
+
+
+def test_a_session_that_brings_a_row_twice_meets_the_one_that_is_here_once(caller, table):
+    first, second = caller("acme"), caller("acme")
+    first.describe(described(table))
+    first.push(table, row("k", "of the first"))
+    second.push(table, row("k", "of the second"), row("k", "again"))
+    rows = [r[4:] for r in second.pulled(table)]
+    assert rows == [["k", "again"]]
+    lost = [r for r in first.pulled(table) if len(r) > 6]
+    assert [json.loads(r[5]) for r in lost] == [{"v": "of the first"}]
 
 
 def test_values_of_two_tenants_with_the_same_key_stay_apart(acme: Caller, other: Caller, table):

@@ -9,7 +9,7 @@ SELECT p.policy
 
 -- name: list_policies
 -- Returns (table_name, policy).
-SELECT p.table_name, p.policy
+SELECT convert(p.table_name USING utf8mb4), p.policy
   FROM sync_policy AS p
  ORDER BY p.table_name;
 
@@ -40,6 +40,7 @@ SELECT c.outcome, c.theirs_device_id, c.theirs_user_id
    AND c.outcome <> 'mine';
 
 -- name: add
+-- Of a session that brings one row twice, which no device of ours does, the first time.
 INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kind, policy, outcome, note,
     mine, mine_user_id, mine_by, mine_at_utc, mine_device_id,
     theirs, theirs_user_id, theirs_by, theirs_at_utc, theirs_device_id, theirs_number,
@@ -47,7 +48,8 @@ INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kin
 VALUES (:tenant_id, :number, :table_name, :key_hash, :row_key, :kind, :policy, :outcome, :note,
     :mine, :mine_user_id, :mine_by, :mine_at_utc, :mine_device_id,
     :theirs, :theirs_user_id, :theirs_by, :theirs_at_utc, :theirs_device_id, :theirs_number,
-    :loser_device_id, :created_at_utc);
+    :loser_device_id, :created_at_utc)
+ON DUPLICATE KEY UPDATE number = number;
 
 -- name: has_lost
 -- Returns one row when a device lost any. Index: ix_conflict_loser.
@@ -73,8 +75,8 @@ SELECT c.number, CASE c.outcome WHEN 'theirs' THEN c.mine_at_utc ELSE c.theirs_a
 
 -- name: list_conflicts
 -- The newest :most of a tenant, newest first.
-SELECT c.number, c.table_name, c.row_key, c.kind, c.policy, c.outcome, c.note, c.mine, c.mine_user_id, c.mine_by,
-       c.mine_at_utc, c.mine_device_id, c.theirs, c.theirs_user_id, c.theirs_by, c.theirs_at_utc,
+SELECT c.number, convert(c.table_name USING utf8mb4), c.row_key, c.kind, c.policy, c.outcome, c.note, c.mine,
+       c.mine_user_id, c.mine_by, c.mine_at_utc, c.mine_device_id, c.theirs, c.theirs_user_id, c.theirs_by, c.theirs_at_utc,
        c.theirs_device_id, c.theirs_number, c.created_at_utc
   FROM sync_conflict AS c
  WHERE c.tenant_id = :tenant_id

@@ -40,6 +40,7 @@ SELECT c.outcome, c.theirs_device_id, c.theirs_user_id
    AND c.outcome <> 'mine';
 
 -- name: add
+-- Of a session that brings one row twice, which no device of ours does, the first time.
 INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kind, policy, outcome, note,
     mine, mine_user_id, mine_by, mine_at_utc, mine_device_id,
     theirs, theirs_user_id, theirs_by, theirs_at_utc, theirs_device_id, theirs_number,
@@ -47,7 +48,8 @@ INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kin
 VALUES (:tenant_id, :number, :table_name, :key_hash, :row_key, :kind, :policy, :outcome, :note,
     :mine, :mine_user_id, :mine_by, :mine_at_utc, :mine_device_id,
     :theirs, :theirs_user_id, :theirs_by, :theirs_at_utc, :theirs_device_id, :theirs_number,
-    :loser_device_id, :created_at_utc);
+    :loser_device_id, :created_at_utc)
+ON CONFLICT (tenant_id, number, table_name, key_hash) DO NOTHING;
 
 -- name: has_lost
 -- Returns one row when a device lost any. Index: ix_conflict_loser.
