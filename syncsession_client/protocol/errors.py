@@ -6,7 +6,7 @@
     │   ├── Unauthorized  Forbidden ── ForbiddenModifier
     │   ├── UnknownTable  UnknownSession  UnknownPull  UnknownRoute
     │   ├── WrongTenant  SchemaContradiction
-    │   ├── SessionState ── SessionExpired  SessionFailed
+    │   ├── SessionState ── SessionExpired  SessionFailed ── RowsRejected
     │   └── ReseedRequired  CopiedDevice  ServerRestored
     ├── TryLater                nothing is wrong; the same call may succeed later (retryable)
     │   ├── ServerUnreachable ── NetworkUnavailable
@@ -25,28 +25,40 @@
 application catches. Reference: docs/reference/errors.md (generated).
 """
 
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+from . import rejects
+from .rejects import Reject
 
 
 class SyncError(Exception):
-    """Base of every error this project raises on purpose."""
+    """Base of every error this project raises on purpose.
+
+    `rejects` are the rows that are the reason, where the others of the session would be taken.
+    """
 
     code: ClassVar[str] = "internal"
     status: ClassVar[int] = 500
     retryable: ClassVar[bool] = False
     _by_code: ClassVar[dict[str, type["SyncError"]]] = {}
+    rejects: Sequence[Reject] = ()
 
     def __init_subclass__(cls) -> None:
         SyncError._by_code.setdefault(cls.code, cls)
 
     def to_wire(self) -> dict[str, Any]:
-        """`{code, message, retryable}`: the body of every failed answer."""
-        return {"code": self.code, "message": str(self), "retryable": self.retryable}
+        """`{code, message, retryable}`: the body of every failed answer; `rejects` where there are."""
+        told = {"code": self.code, "message": str(self), "retryable": self.retryable}
+        return told | ({"rejects": rejects.to_wire(self.rejects)} if self.rejects else {})
 
     @staticmethod
     def from_wire(body: dict[str, Any]) -> "SyncError":
         """The error the other side raised; a code unknown here becomes a plain SyncError."""
-        return SyncError._by_code.get(str(body.get("code")), SyncError)(str(body.get("message")))
+        error = SyncError._by_code.get(str(body.get("code")), SyncError)(str(body.get("message")))
+        if "rejects" in body:
+            error.rejects = rejects.from_wire(body["rejects"])
+        return error
 
 
 class RequestError(SyncError):
@@ -143,6 +155,12 @@ class SessionFailed(SessionState):
     """The server could not commit the session; nothing of it was applied."""
 
     code = "session_failed"
+
+
+class RowsRejected(SessionFailed):
+    """The server does not take some rows of the session; nothing of it was applied."""
+
+    code = "rows_rejected"
 
 
 class ReseedRequired(RequestError):
