@@ -51,7 +51,8 @@ class Authors:
 
     async def _of_session(self, number: int) -> Author:
         if number == self._stamp["number"]:
-            return Author(self._stamp["device_id"], self._stamp["user_id"], self._stamp["now"])
+            stamp = self._stamp  # some of its rows may be others' that stand against it
+            return Author(stamp["device_id"], stamp["user_id"], stamp["now"], is_corrected=1)
         if number not in self._known:
             ours = {"tenant_id": self._stamp["tenant_id"], "number": number}
             row = await self._tx.first(self._sql.find_session, ours)

@@ -9,12 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from syncsession_client.protocol import images
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Table, folded
 
 from . import policies
-from .authors import Authors, key_hash
+from .authors import Authors
+from .conflict_log import record
 from .conflicts import WITHOUT_BASE, Conflict, Decision, Version
 from .stores import Layout, Staged, Store, Transaction
 from .versions import base_images
@@ -145,32 +145,19 @@ class _Resolving:
     def _record(
         self, policy: str, theirs: Row, conflict: Conflict, decision: Decision
     ) -> dict[str, Any]:
-        mine, other = conflict.mine, conflict.theirs
-        losers = {"mine": mine.device, "theirs": other.device, None: None}
-        return {
-            "tenant_id": self._stamp["tenant_id"],
-            "number": self._stamp["number"],
-            "table_name": folded(self._table.name),
-            "key_hash": key_hash(self._table, theirs),
-            "row_key": images.encode(tuple(conflict.key), conflict.key.values()),
-            "kind": conflict.kind,
-            "policy": policy,
-            "outcome": decision.outcome,
-            "note": decision.note,
-            "mine": _image(mine),
-            "mine_user_id": mine.user,
-            "mine_by": mine.by,
-            "mine_at_utc": mine.at_utc,
-            "mine_device_id": mine.device,
-            "theirs": _image(other),
-            "theirs_user_id": other.user,
-            "theirs_by": other.by,
-            "theirs_at_utc": other.at_utc,
-            "theirs_device_id": other.device,
-            "theirs_number": theirs[0],
-            "loser_device_id": losers[decision.loser],
-            "created_at_utc": self._stamp["now"],
-        }
+        losers = {"mine": conflict.mine.device, "theirs": conflict.theirs.device, None: None}
+        return record(
+            self._stamp,
+            self._table,
+            theirs,
+            kind=conflict.kind,
+            policy=policy,
+            outcome=decision.outcome,
+            note=decision.note,
+            mine=conflict.mine,
+            theirs=conflict.theirs,
+            loser=losers[decision.loser],
+        )
 
 
 def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
@@ -181,7 +168,3 @@ def _decision(policy: str, conflict: Conflict) -> Decision:
     if conflict.is_unfounded:
         return Decision("theirs")
     return Decision("mine") if conflict.is_none else policies.decide(policy, conflict)
-
-
-def _image(version: Version) -> str | None:
-    return None if version.row is None else images.encode(tuple(version.row), version.row.values())

@@ -2,8 +2,9 @@
 hold. No I/O.
 """
 
+import hashlib
 import re
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -24,7 +25,27 @@ _META_TYPES: tuple[set[type], ...] = (
     {int},
 )
 _MOST_META = 255
+_MOST_INDEXED = 8  # columns, so that an index of all is as long as MySQL allows
+_T = TypeVar("_T")
 _STORABLE = frozenset({type(None), int, float, str, bytes})
+
+
+def indexed_columns(table: Table) -> list[tuple[str, ...]]:
+    """The columns of each reference that an index is of use for: not those that begin the key."""
+    known = {folded(c.name): c.name for c in table.columns}
+    key = tuple(map(folded, table.key)) if table.key_kind == "global" else ()
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for reference in table.references:
+        columns = tuple(map(folded, reference.columns))
+        is_known = bool(columns) and known.keys() >= set(columns)
+        if reference.declared and is_known and key[: len(columns)] != columns:
+            found[columns] = tuple(known[name] for name in columns)
+    return [columns for columns in found.values() if len(columns) <= _MOST_INDEXED]
+
+
+def hashed(*names: str) -> str:
+    """12 characters that stand for names."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
 
 
 def column_name(name: str) -> str:
@@ -59,7 +80,16 @@ def merged(here: Table | None, described: Table) -> Table:
             f"{described.name} would have {len(columns)} columns on the server; the most is "
             f"{MOST_COLUMNS}: sync fewer of them"
         )
-    return msgspec.structs.replace(here, columns=tuple(columns.values()))
+    return msgspec.structs.replace(
+        here,
+        columns=tuple(columns.values()),
+        references=_united(here.references, described.references),
+        unique_keys=_united(here.unique_keys, described.unique_keys),
+    )
+
+
+def _united(here: tuple[_T, ...], described: tuple[_T, ...]) -> tuple[_T, ...]:
+    return (*here, *(each for each in described if each not in here))
 
 
 def _check_key(here: Table, described: Table) -> None:

@@ -48,7 +48,7 @@ class SyncError(Exception):
         SyncError._by_code.setdefault(cls.code, cls)
 
     def to_wire(self) -> dict[str, Any]:
-        """`{code, message, retryable}`: the body of every failed answer; `rejects` where there are."""
+        """`{code, message, retryable}`, the body of every failed answer; with `rejects`, if any."""
         told = {"code": self.code, "message": str(self), "retryable": self.retryable}
         return told | ({"rejects": rejects.to_wire(self.rejects)} if self.rejects else {})
 

@@ -27,6 +27,7 @@ _MIGRATIONS = (
     "0003_copied_devices",
     "0004_conflicts",
     "0005_history",
+    "0006_references",
 )
 
 _T = TypeVar("_T")
@@ -49,6 +50,7 @@ class Dialect:
         self.cleanup = part("cleanup.sql")
         self.history = part("history.sql")
         self.rows = part("rows.sql.j2")
+        self.references = part("references.sql.j2")
         self.build = part("build.sql.j2")
         self.staged = part("staged.sql.j2")
         self.migrations = [part(f"migrations/{number}.sql") for number in _MIGRATIONS]
@@ -69,6 +71,16 @@ class Layout(Protocol):
 
     def keys(self, rows: list[Row]) -> Sequence[bytes]:
         """The keys of decoded rows as bytes; see row_keys.py."""
+
+    def key_params(self, key: Row) -> Params:
+        """What the parameters of `references.row` are, of a key as it travels."""
+
+    def link(
+        self, columns: Sequence[str], parent: "Layout", parent_columns: Sequence[str]
+    ) -> Mapping[str, Any] | None:
+        """What the templates of references.sql.j2 are rendered with, of a reference from `columns`
+        to the key of `parent`; None where the database cannot look it up.
+        """
 
 
 class Staged(Protocol):

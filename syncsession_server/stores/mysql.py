@@ -173,6 +173,10 @@ class MysqlStore:
                 missing = [column for column in t.native if column.name not in here]
                 if missing:
                     await self._add_columns(connection, name, missing)
+            known = {row[2] for row in await connection.all(sql.indexes_here(t=t), {})}
+            for index in t.indexes:
+                if index.name not in known:
+                    await connection.define(sql.add_index(t=t, index=index))
 
         await self._again(work)
 

@@ -112,6 +112,8 @@ class SqliteStore:
             for column in t.columns:
                 if column.name not in here:
                     await lane.run(sql.add_column(t=t, column=column), {})
+            for name, columns in t.reference_indexes:
+                await lane.run(sql.create_reference_index(t=t, name=name, columns=columns), {})
 
         await self.write(work)
 

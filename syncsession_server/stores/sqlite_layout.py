@@ -8,7 +8,8 @@ from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
 
 from ..row_keys import row_keys
-from ..tables import column_name, table_name
+from ..tables import column_name, hashed, indexed_columns, table_name
+from . import Layout
 
 _TYPES: Mapping[Affinity, str] = {
     "integer": "INTEGER",
@@ -41,6 +42,14 @@ class SqliteTable:
     @property
     def session_index(self) -> str:
         return f"ix_sync_{self.name}"
+
+    @property
+    def reference_indexes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(name, columns) of an index for each reference: by it a parent's children are found."""
+        return tuple(
+            (f"ix_sync_{hashed(self.name, *columns)}", tuple(map(column_name, columns)))
+            for columns in indexed_columns(self.table)
+        )
 
     @property
     def key(self) -> tuple[SqliteColumn, ...]:
@@ -88,6 +97,18 @@ class SqliteLayout:
 
     def keys(self, rows: list[Row]) -> Sequence[bytes]:
         return row_keys(self.table, rows)
+
+    def key_params(self, key: Row) -> dict[str, Any]:
+        return {f"key_{n}": value for n, value in enumerate(key, 1)}
+
+    def link(
+        self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
+    ) -> dict[str, Any]:
+        p = parent.names["t"]
+        is_local = p.table.key_kind == "local"
+        key = p.key_names if is_local else map(column_name, parent_columns)
+        pairs = tuple(zip(map(column_name, columns), key, strict=True))
+        return {**self.names, "p": p, "pairs": pairs, "is_local": is_local}
 
 
 def _column(column: Column) -> SqliteColumn:

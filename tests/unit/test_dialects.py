@@ -46,6 +46,7 @@ MIGRATIONS = (
     "0003_copied_devices.sql",
     "0004_conflicts.sql",
     "0005_history.sql",
+    "0006_references.sql",
 )
 
 TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2")

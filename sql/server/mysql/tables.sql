@@ -44,6 +44,14 @@ SELECT t.definition
  WHERE t.tenant_id = :tenant_id
  ORDER BY t.position, t.name;
 
+-- name: list_described
+-- Returns (definition, known, definition of the real table, what of it is built), parents first.
+SELECT t.definition, t.known, w.definition, w.built
+  FROM sync_tenant_table AS t
+  JOIN sync_table AS w ON w.name = t.name
+ WHERE t.tenant_id = :tenant_id
+ ORDER BY t.position, t.name;
+
 -- name: list_known
 -- Everything that the tenant's devices described of each table.
 SELECT t.known

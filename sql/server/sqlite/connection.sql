@@ -29,7 +29,7 @@ PRAGMA user_version;
 
 -- name: write_version
 -- The number of the newest script in migrations/.
-PRAGMA user_version = 5;
+PRAGMA user_version = 6;
 
 -- name: begin_write
 BEGIN IMMEDIATE;
