@@ -402,6 +402,11 @@ class SyncEngine:
                 f"{pulled.lost_rows} edits of this device lost against others of the same rows; "
                 f"look at them with syncsession-client conflicts {self._database}"
             )
+        if pulled.held_rows:
+            self._warnings.append(
+                f"{pulled.held_rows} rows from the server do not fit here ({pulled.held_reason}): "
+                "they wait until the row that is in their way has changed; then sync again"
+            )
         if pulled.outdated_rows:
             self._warnings.append(
                 f"{pulled.outdated_rows} edits were older than what another copy of this file has "
@@ -500,5 +505,7 @@ def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
         earlier.kept_rows + later.kept_rows,
         earlier.outdated_rows + later.outdated_rows,
         earlier.lost_rows + later.lost_rows,
+        later.held_rows,
+        later.held_reason,
         earlier.orphans + later.orphans,
     )

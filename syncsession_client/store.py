@@ -58,6 +58,14 @@ class State:
     corrected_session: int | None
 
 
+class RefusedRow(Unappliable):
+    """A constraint of a table refuses a row, for a `reason` in SQLite's words."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class DeviceStore:
     """One connection to the application's file. Whoever opens it closes it, by `with`.
 
@@ -393,8 +401,9 @@ class DeviceStore:
         except apsw.SQLError as error:
             raise Unappliable(f"{self.path}: {error}") from error
         except apsw.ConstraintError as error:
-            raise Unappliable(
-                f"{self.path} refuses a row: {error}; change the row in its way and sync again"
+            raise RefusedRow(
+                f"{self.path} refuses a row: {error}; change the row in its way and sync again",
+                str(error).removeprefix("ConstraintError: "),
             ) from error
         except UnicodeDecodeError as error:
             raise UnsyncableValue(

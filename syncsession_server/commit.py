@@ -17,10 +17,11 @@ from syncsession_client.protocol.tables import folded
 
 from . import history, sessions, signs_of_life
 from .mending import mend
-from .registry import find_layout, with_tables
+from .registry import described_tables, find_layout, with_tables
 from .resolving import Part, resolve
 from .stores import Layout, Store, Transaction
 from .tenants import now
+from .uniqueness import Uniqueness
 
 logger = logging.getLogger(__name__)
 
@@ -102,11 +103,15 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         "device_id": row.device_id,
         "now": now(),
     }
-    applied = await _apply_rows(store, tx, session, stamp)
-    mended = await mend(store, tx, stamp, applied.tables, applied.deleted)
-    is_corrected = applied.is_corrected or mended.is_corrected
+    described = await described_tables(store, tx, stamp["tenant_id"])
+    uniqueness = Uniqueness(store, tx, stamp, described)
+    applied = await _apply_rows(store, tx, session, stamp, uniqueness)
+    settled = await uniqueness.settle()
+    written, deleted = applied.tables | settled.tables, applied.deleted | settled.deleted
+    mended = await mend(store, tx, stamp, described, written, deleted)
+    is_corrected = applied.is_corrected or settled.is_corrected or mended.is_corrected
     committed = stamp | {"is_corrected": int(is_corrected), "now": now()}
-    await history.write(store, tx, committed, applied.tables | mended.tables)
+    await history.write(store, tx, committed, written | mended.tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
@@ -124,17 +129,22 @@ class _Applied:
 
 
 async def _apply_rows(
-    store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
+    store: Store,
+    tx: Transaction,
+    session: dict[str, Any],
+    stamp: dict[str, Any],
+    uniqueness: Uniqueness,
 ) -> _Applied:
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
     await history.begin(store, tx, stamp, counts)
+    await uniqueness.begin(map(folded, counts))
     current: tuple[_Shape, Part] | None = None
     applied = _Applied({folded(name) for name in counts})
     async for group in _staged(store, tx, session):
         shape = _shape(group[0])
         if current is None or current[0] != shape:
             if current is not None:
-                await _write(store, tx, current[1], stamp, applied)
+                await _write(store, tx, current[1], stamp, applied, uniqueness)
             name, columns = shape
             table, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
             staged = await tx.stage(layout, stamp, counts[name])
@@ -142,7 +152,7 @@ async def _apply_rows(
         part = current[1]
         await part.staged.add(await asyncio.to_thread(_encode, part.layout, group))
     if current is not None:
-        await _write(store, tx, current[1], stamp, applied)
+        await _write(store, tx, current[1], stamp, applied, uniqueness)
     return applied
 
 
@@ -174,7 +184,12 @@ def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
 
 
 async def _write(
-    store: Store, tx: Transaction, part: Part, stamp: dict[str, Any], applied: _Applied
+    store: Store,
+    tx: Transaction,
+    part: Part,
+    stamp: dict[str, Any],
+    applied: _Applied,
+    uniqueness: Uniqueness,
 ) -> None:
     """Write the rows that were staged."""
     rows, names = store.sql.rows, part.staged.names
@@ -184,4 +199,5 @@ async def _write(
     if await tx.run(rows.tombstone(**names), stamp):
         applied.deleted.add(folded(part.table.name))
     point("server.commit_table_written")
+    await uniqueness.note(part)
     await part.staged.clear()

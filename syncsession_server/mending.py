@@ -21,7 +21,7 @@ from .conflict_log import REFERENCE, conflict_key, record, version
 from .conflicts import Version
 from .references import Action, Link, links
 from .refusing import reject, rejected
-from .registry import Described, Layouts, described_tables
+from .registry import Described, Layouts
 from .rewriting import write_rows
 from .stores import Store, Transaction
 
@@ -40,6 +40,7 @@ async def mend(
     store: Store,
     tx: Transaction,
     stamp: dict[str, Any],
+    described: Mapping[str, Described],
     written: Iterable[str],
     deleted: Iterable[str],
 ) -> Mended:
@@ -49,9 +50,9 @@ async def mend(
     Raises:
         RowsRejected: rows refer to what has never been here.
     """
-    described = await described_tables(store, tx, stamp["tenant_id"])
     known = {name: each.known for name, each in described.items()}
-    found = list(links((each.latest for each in described.values()), known))
+    checked = (each.latest for each in described.values() if not each.is_unchecked)
+    found = list(links(checked, known))
     if not found:
         return Mended()
     mending = _Mending(store, tx, stamp, described, found)

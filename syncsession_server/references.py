@@ -54,7 +54,9 @@ def places(table: Table) -> Mapping[str, int]:
     return {folded(name): META + n for n, name in enumerate(names)}
 
 
-def links(tables: Iterable[Table], known: Mapping[str, Table]) -> Iterator[Link]:
+def links(
+    tables: Iterable[Table], known: Mapping[str, Table], *, declared_only: bool = True
+) -> Iterator[Link]:
     """The references that can be followed, of tables as a device has described them last.
 
     `known` has each table by its name in lower case, with the columns of all devices.
@@ -63,7 +65,7 @@ def links(tables: Iterable[Table], known: Mapping[str, Table]) -> Iterator[Link]
         child = known[folded(table.name)]
         for reference in table.references:
             parent = known.get(folded(reference.parent))
-            if parent is not None and reference.declared:
+            if parent is not None and (reference.declared or not declared_only):
                 link = _link(child, parent, reference)
                 if link is not None:
                     yield link

@@ -49,6 +49,7 @@ class Dialect:
         self.conflicts = part("conflicts.sql")
         self.cleanup = part("cleanup.sql")
         self.history = part("history.sql")
+        self.unique = part("unique.sql")
         self.rows = part("rows.sql.j2")
         self.references = part("references.sql.j2")
         self.build = part("build.sql.j2")
@@ -74,6 +75,9 @@ class Layout(Protocol):
 
     def key_params(self, key: Row) -> Params:
         """What the parameters of `references.row` are, of a key as it travels."""
+
+    def columns_here(self, columns: Sequence[str]) -> Sequence[str] | None:
+        """The names of columns here; None where one has no place of its own."""
 
     def link(
         self, columns: Sequence[str], parent: "Layout", parent_columns: Sequence[str]
@@ -113,6 +117,14 @@ class Changed(NamedTuple):
     before: Sequence[int | None]
 
 
+class Claim(NamedTuple):
+    """A value that no other row may have, as bytes, of which columns; the row's key, packed."""
+
+    unique_key: bytes
+    value: bytes
+    row_key: bytes
+
+
 class Transaction(Protocol):
     """One transaction: what is read in it is of one moment, what is written is all or nothing."""
 
@@ -143,6 +155,13 @@ class Transaction(Protocol):
     def changed(self, layout: Layout, params: Params, *, is_all: bool) -> AsyncIterator[Changed]:
         """The rows that the session :number of :tenant_id left in the table :table_name, some at a
         time; or all rows that are there. History can be added to meanwhile.
+        """
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        """Note who has these values of the table :table_name of :tenant_id, where nobody had them.
+
+        Of the others (position in `claims`, key of the row that had it, as MessagePack). What is
+        found so does not change any more before the session ends.
         """
 
     async def add_history(self, versions: list[Row]) -> None:

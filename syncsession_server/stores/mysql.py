@@ -38,7 +38,7 @@ from syncsession_client.protocol.tables import Table
 from .. import signs_of_life
 from ..databases import MysqlUrl
 from ..tenants import ago, now
-from . import Changed, Dialect, Layout, Params, Work
+from . import Changed, Claim, Dialect, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 from .mysql_pool import ALREADY, Again, Lost, Pool, bounded, error_code
@@ -382,6 +382,17 @@ class _Session:
                 return
             is_first, after = False, page[-1][1]
             most = len(page) if is_cut else min(2 * most, _PAGE_ROWS)
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        sql, placed = self._store.sql.staged, [(n, *claim) for n, claim in enumerate(claims)]
+        await self.run(sql.create_claims(), {})
+        await self.run(sql.clear_claims(), {})
+        if self._store.is_bulk(placed):
+            await self.load(sql.load_claims(), placed)
+        else:
+            await self.run_many(sql.add_claim(), placed)
+        await self.run(sql.claim(), params)
+        return [(n, bytes(key)) for n, key in await self.all(sql.met(), params)]
 
     async def add_history(self, versions: list[Row]) -> None:
         if self._store.is_bulk(versions):

@@ -155,15 +155,21 @@ class MysqlLayout:
         row = (*(None,) * META, *key)
         return {"key": self._sync_keys([(value,) for value in row])[0]}
 
+    def columns_here(self, columns: Sequence[str]) -> list[str] | None:
+        """The names of columns here; None where one has no place of its own."""
+        carried = {folded(c.name): c for c in self._carried}
+        here = [self.t.name_of(carried[folded(name)]) for name in columns]
+        return here if all(name in self._places for name in here) else None
+
     def link(
         self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
     ) -> dict[str, Any] | None:
         """What the templates of references.sql.j2 are rendered with."""
+        here = self.columns_here(columns)
+        if here is None:
+            return None
         carried = {folded(c.name): c for c in self._carried}
         children = [carried[folded(name)] for name in columns]
-        here = [self.t.name_of(column) for column in children]
-        if not all(name in self._places for name in here):
-            return None
         p: MysqlTable = parent.names["t"]
         parents = p.columns_of(parent_columns)
         return {

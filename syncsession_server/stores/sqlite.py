@@ -18,7 +18,7 @@ from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfD
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
-from . import Changed, Dialect, Layout, Params, Transaction, Work
+from . import Changed, Claim, Dialect, Layout, Params, Transaction, Work
 from .sqlite_layout import SqliteLayout, SqliteTable
 
 _READERS = 4
@@ -285,6 +285,14 @@ class _Lane:
         await self.run_many(sql.staged.add_changed(), [(key,) for key in keys])
         found = await self.all(sql.staged.versions_before(), params)
         return [before for (before,) in found]
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        sql = self._dialect.staged
+        await self.run(sql.create_claims(), {})
+        await self.run(sql.clear_claims(), {})
+        await self.run_many(sql.add_claim(), [(n, *claim) for n, claim in enumerate(claims)])
+        await self.run(sql.claim(), params)
+        return [(n, bytes(key)) for n, key in await self.all(sql.met(), params)]
 
     async def add_history(self, versions: list[Row]) -> None:
         sql = self._dialect

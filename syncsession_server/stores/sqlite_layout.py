@@ -101,6 +101,9 @@ class SqliteLayout:
     def key_params(self, key: Row) -> dict[str, Any]:
         return {f"key_{n}": value for n, value in enumerate(key, 1)}
 
+    def columns_here(self, columns: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(column_name, columns))
+
     def link(
         self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
     ) -> dict[str, Any]:

@@ -102,9 +102,7 @@ def test_who_lost_by_a_reference_keeps_what_was_lost(world, rule, loser, lost, f
     shelves = Shelves(world, "local", rule)
     shelves.delete(shelves.a)
     shelves.add(shelves.b)
-    everyone_syncs(
-        *((shelves.a, shelves.b) if first == "deletion" else (shelves.b, shelves.a))
-    )
+    everyone_syncs(*((shelves.a, shelves.b) if first == "deletion" else (shelves.b, shelves.a)))
     kept = {name: list_conflicts(d.path) for name, d in (("a", shelves.a), ("b", shelves.b))}
     assert [c["row"] for c in kept.pop(loser)] == [lost]
     assert list(kept.values()) == [[]]

@@ -200,6 +200,14 @@ CREATE TABLE sync_history (
     PRIMARY KEY (tenant_id, table_name, row_key, version)
 ) WITHOUT ROWID;
 
+-- name: create_unchecked
+-- Tables of a tenant whose references lead where they will.
+CREATE TABLE sync_unchecked (
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    PRIMARY KEY (tenant_id, table_name)
+) WITHOUT ROWID;
+
 -- name: create_unique_policy
 -- What happens to a new row whose unique value another row has; `columns`: JSON, in lower case and
 -- sorted. One that is not here has the default.
@@ -212,7 +220,8 @@ CREATE TABLE sync_unique_policy (
 
 -- name: create_unique
 -- Which row has a value that is unique, or had it last: what is here is looked up in the row itself.
--- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal.
+-- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal; row_key: the
+-- key as MessagePack.
 CREATE TABLE sync_unique (
     tenant_id TEXT NOT NULL,
     table_name TEXT NOT NULL COLLATE NOCASE,

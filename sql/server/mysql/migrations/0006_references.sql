@@ -8,6 +8,14 @@ ALTER TABLE sync_conflict
     DROP PRIMARY KEY,
     ADD PRIMARY KEY (tenant_id, number, table_name, key_hash, step);
 
+-- name: create_unchecked
+-- Tables of a tenant whose references lead where they will.
+CREATE TABLE IF NOT EXISTS sync_unchecked (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    PRIMARY KEY (tenant_id, table_name)
+) ENGINE = InnoDB;
+
 -- name: create_unique_policy
 -- What happens to a new row whose unique value another row has; `columns`: JSON, in lower case and
 -- sorted. One that is not here has the default.
@@ -20,13 +28,14 @@ CREATE TABLE IF NOT EXISTS sync_unique_policy (
 
 -- name: create_unique
 -- Which row has a value that is unique, or had it last: what is here is looked up in the row itself.
--- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal.
+-- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal; row_key: the
+-- key as MessagePack.
 CREATE TABLE IF NOT EXISTS sync_unique (
     tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     table_name VARBINARY(256) NOT NULL,
     unique_key BINARY(16) NOT NULL,
     value VARBINARY(255) NOT NULL,
-    row_key VARBINARY(255) NOT NULL,
+    row_key LONGBLOB NOT NULL,
     PRIMARY KEY (tenant_id, table_name, unique_key, value)
 ) ENGINE = InnoDB;
 
