@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from syncsession_client.protocol import images
 from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.rejects import Reject
@@ -171,6 +172,10 @@ class _Mending:
             if parent is None or not parent[3]:
                 continue
             (parent_key,) = self._keys(link.parent, [parent])
+            became = await self._became(link, parent_key, row)
+            if became is not None:
+                children.append(became)
+                continue
             after = None if key in self._revived else await self._without_parent(link, row)
             if after is not None:
                 children.append(after)
@@ -186,6 +191,20 @@ class _Mending:
         self._revived |= parents.keys()
         for key in parents:
             await self._undo_cascade(key)
+
+    async def _became(self, link: Link, parent: _Key, row: Row) -> Row | None:
+        """A child of a row that was made one with another, as a child of that one; None where it
+        was not, or the reference is a part of the child's key.
+        """
+        table_name, row_key = parent
+        named = {"tenant_id": self._stamp["tenant_id"], "table_name": table_name}
+        sql = self._store.sql.unique.find_merged
+        found = await self._tx.first(sql, named | {"row_key": row_key})
+        if found is None or min(link.places) < META + len(link.child.wire_key):
+            return None
+        key = images.decode(found[0]).values()
+        changed = dict(zip(link.places, key, strict=True))
+        return self._changed(tuple(changed.get(n, value) for n, value in enumerate(row)), 0)
 
     async def _parent(self, link: Link, row: Row) -> Row | None:
         """The parent of a child, be it there or gone; None where there never was one."""
@@ -219,8 +238,10 @@ class _Mending:
             row = await self._row(link.parent, link.defaults)
             return None if row is None or row[3] else link.defaults
         layout = self._layouts[link.parent]
+        (hint,) = layout.columns_here(link.parent.key) or (None,)
         params = {"tenant_id": self._stamp["tenant_id"], "hint": link.defaults[0]}
-        found = await self._tx.first(self._sql.first_of_hint(**layout.names), params)
+        sql = self._sql.first_of_hint(**layout.names, hint=hint)
+        found = await self._tx.first(sql, params)
         return None if found is None else next(iter(layout.decode([found])))[META : META + 1]
 
     async def _undo_cascade(self, parent: _Key) -> None:

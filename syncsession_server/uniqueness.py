@@ -25,7 +25,7 @@ from .registry import Described, Layouts
 from .resolving import Part
 from .rewriting import write_rows
 from .stores import Claim, Store, Transaction
-from .unique_keys import Unique, columns_id, unique_keys
+from .unique_keys import Unique, unique_keys
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(tuple[Any, ...]).decode
@@ -116,7 +116,8 @@ class Uniqueness:
             if owner is None or not _are_same(met.unique, row, owner):
                 await self._take(met.unique, row)
                 continue
-            if met.is_new and await self._policy(met.unique) == "merge":
+            policy = await policies.find_unique_policy(self._store, self._tx, met.unique)
+            if met.is_new and policy == "merge":
                 await self._become(met.unique.table, row, met.owner, met.unique)
             else:
                 came = (*row[:META], *met.came)
@@ -174,14 +175,6 @@ class Uniqueness:
         """Let a row have its value, which another row has no more."""
         for _, claim in self._claims(unique, [row], dict(places(unique.table))):
             await self._tx.run(self._sql.take, self._params(unique) | claim._asdict())
-
-    async def _policy(self, unique: Unique) -> str:
-        params = {
-            "table_name": folded(unique.table.name),
-            "columns": columns_id(unique.columns),
-        }
-        found = await self._tx.first(self._sql.find_policy, params)
-        return str(found[0]) if found else unique.default_policy
 
     async def _become(self, table: Table, row: Row, target: Row, unique: Unique | None) -> None:
         """Make a row the one of another key: its values meet those that are there, by the policy of
