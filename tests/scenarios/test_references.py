@@ -114,3 +114,217 @@ def test_a_child_that_must_have_a_parent_brings_it_back_instead_of_being_set_nul
     shelves.add(shelves.b)
     everyone_syncs(shelves.a, shelves.b)
     assert shelves.rows(shelves.a) == shelves.rows(shelves.b) == OUTCOMES["restrict"]
+
+
+# Shapes of references
+
+
+def in_both_orders(a: Device, b: Device, order: str) -> None:
+    everyone_syncs(*((a, b) if order == "a first" else (b, a)))
+    for device in (a, b):
+        assert device.orphans() == []
+        assert device.identities() == a.identities()
+        assert device.sync().pushed.rows == 0
+
+
+both_orders = pytest.mark.parametrize("order", ["a first", "b first"])
+
+
+def two(world: World, *schema: str, rows: tuple[str, ...] = ()) -> tuple[Device, Device]:
+    a, b = (world.device(f"{n}.db", *schema) for n in "ab")
+    a.execute(*rows)
+    everyone_syncs(a, b)
+    return a, b
+
+
+@both_orders
+@pytest.mark.parametrize(("default", "expected"), [("1", (1, "of b")), ("NULL", (None, "of b"))])
+def test_set_default_gives_the_row_that_the_default_names(world, order, default, expected):
+    name = f"d_{default.lower()}"
+    a, b = two(
+        world,
+        f"CREATE TABLE {name}_shelf (id INTEGER PRIMARY KEY, v TEXT)",
+        f"CREATE TABLE {name}_book (id TEXT PRIMARY KEY, v TEXT, shelf INTEGER DEFAULT {default} "
+        f"REFERENCES {name}_shelf ON DELETE SET DEFAULT)",
+        rows=(f"INSERT INTO {name}_shelf VALUES (1, 'default'), (2, 'other')",),
+    )
+    a.execute(f"DELETE FROM {name}_shelf WHERE id = 2")
+    b.execute(f"INSERT INTO {name}_book VALUES ('x', 'of b', 2)")
+    in_both_orders(a, b, order)
+    assert a.rows(f"SELECT shelf, v FROM {name}_book") == [expected]
+    assert a.rows(f"SELECT id FROM {name}_shelf") == [(1,)]
+
+
+@both_orders
+def test_set_default_brings_the_parent_back_where_the_default_is_gone_too(world, order):
+    a, b = two(
+        world,
+        "CREATE TABLE dg_shelf (code TEXT PRIMARY KEY, v TEXT)",
+        "CREATE TABLE dg_book (id TEXT PRIMARY KEY, shelf TEXT DEFAULT 'main' "
+        "REFERENCES dg_shelf ON DELETE SET DEFAULT)",
+        rows=("INSERT INTO dg_shelf VALUES ('other', 'o')",),
+    )
+    a.execute("DELETE FROM dg_shelf")
+    b.execute("INSERT INTO dg_book VALUES ('x', 'other')")
+    in_both_orders(a, b, order)
+    assert a.rows("SELECT code, v FROM dg_shelf") == [("other", "o")]
+
+
+COMPOSITE = (
+    "CREATE TABLE c_seat (hall TEXT, n INTEGER, v TEXT, PRIMARY KEY (hall, n))",
+    "CREATE TABLE c_ticket (id INTEGER PRIMARY KEY, hall TEXT, n INTEGER, v TEXT, "
+    "FOREIGN KEY (n, hall) REFERENCES c_seat (n, hall) ON DELETE SET NULL)",
+)
+
+
+@both_orders
+def test_a_composite_reference_is_followed_by_all_of_its_columns(world, order):
+    a, b = two(
+        world,
+        *COMPOSITE,
+        rows=("INSERT INTO c_seat VALUES ('red', -1, 'x'), ('red', 2, 'y'), ('blue', 1, 'z')",),
+    )
+    a.execute("DELETE FROM c_seat WHERE hall = 'red' AND n = -1")
+    b.execute("INSERT INTO c_ticket VALUES (1, 'red', -1, 'gone'), (2, 'red', 2, 'stays')")
+    b.execute("INSERT INTO c_ticket VALUES (3, 'red', NULL, 'refers to none')")
+    in_both_orders(a, b, order)
+    assert a.rows("SELECT hall, n, v FROM c_ticket ORDER BY v") == [
+        (None, None, "gone"),
+        ("red", None, "refers to none"),
+        ("red", 2, "stays"),
+    ]
+
+
+TREE = (
+    "CREATE TABLE r_tree (id INTEGER PRIMARY KEY, v TEXT, parent INTEGER "
+    "REFERENCES r_tree ON DELETE CASCADE)"
+)
+
+
+@both_orders
+def test_a_deletion_goes_down_through_rows_that_refer_to_their_own_table(world, order):
+    a, b = two(world, TREE, rows=("INSERT INTO r_tree VALUES (1, 'root', NULL), (2, 'branch', 1)",))
+    a.execute("DELETE FROM r_tree WHERE id = 1")
+    b.execute("INSERT INTO r_tree VALUES (3, 'leaf', 2)", "INSERT INTO r_tree VALUES (4, 'l', 3)")
+    b.execute("INSERT INTO r_tree VALUES (5, 'another root', NULL)")
+    in_both_orders(a, b, order)
+    assert a.rows("SELECT v FROM r_tree") == [("another root",)]
+    lost = {each["row"]["v"] for each in list_conflicts(b.path)}
+    assert lost == {"leaf", "l"}
+
+
+CHAIN = (
+    "CREATE TABLE k_top (id TEXT PRIMARY KEY, v TEXT)",
+    "CREATE TABLE k_middle (id TEXT PRIMARY KEY, top TEXT REFERENCES k_top ON DELETE CASCADE)",
+    "CREATE TABLE k_low (id TEXT PRIMARY KEY, middle TEXT REFERENCES k_middle)",
+)
+
+
+@both_orders
+def test_a_child_that_must_stay_keeps_all_above_it_and_what_had_gone_because_of_them(world, order):
+    a, b = two(world, *CHAIN, rows=("INSERT INTO k_top VALUES ('t', 'v')",))
+    a.execute("DELETE FROM k_top")
+    b.execute("INSERT INTO k_middle VALUES ('m', 't'), ('sibling', 't')")
+    b.execute("INSERT INTO k_low VALUES ('l', 'm')")
+    in_both_orders(a, b, order)
+    assert a.rows("SELECT id, v FROM k_top") == [("t", "v")]
+    assert a.rows("SELECT id, top FROM k_middle ORDER BY 1") == [("m", "t"), ("sibling", "t")]
+    assert a.rows("SELECT id, middle FROM k_low") == [("l", "m")]
+
+
+CYCLE = (
+    "CREATE TABLE y_team (id TEXT PRIMARY KEY, lead TEXT REFERENCES y_member (id) "
+    "ON DELETE SET NULL)",
+    "CREATE TABLE y_member (id TEXT PRIMARY KEY, team TEXT REFERENCES y_team (id) "
+    "ON DELETE CASCADE)",
+)
+
+
+@both_orders
+def test_references_in_a_circle_hold(world, order):
+    a, b = two(
+        world,
+        *CYCLE,
+        rows=(
+            "INSERT INTO y_team VALUES ('red', NULL), ('blue', NULL)",
+            "INSERT INTO y_member VALUES ('ann', 'red')",
+        ),
+    )
+    a.execute("DELETE FROM y_team WHERE id = 'red'")
+    b.execute(
+        "INSERT INTO y_member VALUES ('bob', 'red'), ('eve', 'blue')",
+        "UPDATE y_team SET lead = 'bob' WHERE id = 'blue'",
+    )
+    in_both_orders(a, b, order)
+    assert a.rows("SELECT * FROM y_team") == [("blue", None)]
+    assert a.rows("SELECT * FROM y_member") == [("eve", "blue")]
+
+
+KEYED = (
+    "CREATE TABLE j_member (id INTEGER PRIMARY KEY, v TEXT)",
+    "CREATE TABLE j_profile (id INTEGER PRIMARY KEY REFERENCES j_member ON DELETE CASCADE, v TEXT)",
+    "CREATE TABLE j_photo (id TEXT PRIMARY KEY, profile INTEGER REFERENCES j_profile "
+    "ON DELETE CASCADE)",
+    "CREATE TABLE j_liked (member INTEGER REFERENCES j_member ON DELETE SET NULL, what TEXT, "
+    "PRIMARY KEY (member, what))",
+)
+
+
+@both_orders
+def test_a_reference_that_is_the_key_or_a_part_of_it_is_followed(world, order):
+    a, b = two(
+        world,
+        *KEYED,
+        rows=(
+            "INSERT INTO j_member VALUES (1, 'one'), (2, 'two'), (3, 'three')",
+            "INSERT INTO j_profile VALUES (1, 'p')",
+        ),
+    )
+    a.execute("DELETE FROM j_member WHERE id IN (1, 2)")
+    b.execute("INSERT INTO j_photo VALUES ('x', 1)", "INSERT INTO j_profile VALUES (3, 'q')")
+    b.execute("INSERT INTO j_liked VALUES (2, 'tea'), (3, 'tea')")
+    in_both_orders(a, b, order)
+    # A key cannot be NULL: who likes tea is back, as in SQLite, which refuses the deletion.
+    assert a.rows("SELECT v FROM j_member ORDER BY 1") == [("three",), ("two",)]
+    assert a.rows("SELECT v FROM j_profile") == [("q",)]
+    assert a.rows("SELECT * FROM j_photo") == []
+    assert len(a.rows("SELECT * FROM j_liked")) == 2
+
+
+NAMES = ("plain", "Ä ß", "x" * 300, "1", "\u0001")
+
+
+@both_orders
+@pytest.mark.parametrize("kind", ["TEXT", "INTEGER", "REAL", "TEXT COLLATE NOCASE", "NUMERIC"])
+def test_keys_of_any_kind_are_found_among_many(world, order, kind):
+    name = "q_" + kind.replace(" ", "_").lower()
+    a, b = two(
+        world,
+        f"CREATE TABLE {name}_p (id {kind}, v TEXT, PRIMARY KEY (id))",
+        f"CREATE TABLE {name}_c (id TEXT PRIMARY KEY, p {kind.split()[0]} REFERENCES {name}_p "
+        "ON DELETE CASCADE)",
+    )
+    texts = kind.startswith("TEXT")
+    keys = NAMES if texts else (-5, 0, 7, 2**40, 12) if kind == "INTEGER" else (-1.5, 0, 3, 1e9, 9)
+    a.put(f"INSERT INTO {name}_p VALUES (?, 'v')", [(k,) for k in keys])
+    everyone_syncs(a, b)
+    b.put(f"INSERT INTO {name}_c VALUES (?, ?)", [(f"c{n}", k) for n, k in enumerate(keys)])
+    if kind.endswith("NOCASE"):
+        b.put(f"INSERT INTO {name}_c VALUES (?, ?)", [("upper", "PLAIN")])
+    a.put(f"DELETE FROM {name}_p WHERE id = ?", [(k,) for k in keys[:3]])
+    in_both_orders(a, b, order)
+    assert a.rows(f"SELECT id FROM {name}_c ORDER BY 1") == [("c3",), ("c4",)]
+
+
+def test_references_that_are_left_alone_lead_where_they_will(world):
+    world.leave_references("no_action_left_book")
+    schema = (
+        "CREATE TABLE left_shelf (id TEXT PRIMARY KEY)",
+        "CREATE TABLE no_action_left_book (id TEXT PRIMARY KEY, shelf TEXT REFERENCES left_shelf)",
+    )
+    a, b = two(world, *schema, rows=("INSERT INTO left_shelf VALUES ('s')",))
+    a.execute("DELETE FROM left_shelf")
+    b.execute("INSERT INTO no_action_left_book VALUES ('b', 's')")
+    everyone_syncs(a, b)
+    assert a.rows("SELECT * FROM left_shelf") == b.rows("SELECT * FROM left_shelf") == []
+    assert a.rows("SELECT * FROM no_action_left_book") == [("b", "s")]
