@@ -1,5 +1,7 @@
 """A parent goes on one device while another gives it a child: the reference says what happens."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 from support import Device, World, everyone_syncs
 
@@ -328,3 +330,32 @@ def test_references_that_are_left_alone_lead_where_they_will(world):
     everyone_syncs(a, b)
     assert a.rows("SELECT * FROM left_shelf") == b.rows("SELECT * FROM left_shelf") == []
     assert a.rows("SELECT * FROM no_action_left_book") == [("b", "s")]
+
+
+@pytest.mark.parametrize("rule", ["cascade", "no_action"])
+def test_sessions_that_are_committed_at_the_same_time_leave_no_child_alone(world, rule):
+    name = f"race_{rule}"
+    schema = (
+        f"CREATE TABLE {name}_p (id INTEGER PRIMARY KEY)",
+        f"CREATE TABLE {name}_c (id TEXT PRIMARY KEY, p INTEGER REFERENCES {name}_p {RULES[rule]})",
+    )
+    devices = [world.device(f"{n}.db", *schema) for n in range(4)]
+    devices[0].put(f"INSERT INTO {name}_p VALUES (?)", [(n,) for n in range(1, 13)])
+    everyone_syncs(*devices)
+    with ThreadPoolExecutor(len(devices)) as threads:
+        for n in range(1, 13):
+            for who, device in enumerate(devices):
+                if who == n % 4:
+                    device.execute(f"DELETE FROM {name}_p WHERE id = {n}")
+                else:
+                    device.execute(f"INSERT INTO {name}_c VALUES ('{n} of {who}', {n})")
+            list(threads.map(Device.push, devices))
+            for device in devices:
+                device.pull()
+    everyone_syncs(*devices)
+    parents, children = (0, 0) if rule == "cascade" else (12, 36)
+    for device in devices:
+        assert device.value(f"SELECT count(*) FROM {name}_p") == parents
+        assert device.value(f"SELECT count(*) FROM {name}_c") == children
+        assert device.orphans() == []
+        assert device.identities() == devices[0].identities()

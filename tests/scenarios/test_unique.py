@@ -1,6 +1,7 @@
 """Two devices make rows with the same unique value: they become one, or the later is refused."""
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support import Device, World, everyone_syncs
@@ -211,3 +212,21 @@ def test_values_are_the_same_by_the_collation_of_their_index(world):
     names = "SELECT name FROM u_tag ORDER BY name"
     assert a.rows(names) == b.rows(names) == [("TEA",), ("Ärger",), ("ärger",)]
     agree(a, b)
+
+
+def test_sessions_that_are_committed_at_the_same_time_make_one_row_of_a_value(pair):
+    devices = [*pair, *(pair[0].clone(f"c{n}.db") for n in range(2))]
+    with ThreadPoolExecutor(len(devices)) as threads:
+        for n in range(8):
+            for who, device in enumerate(devices):
+                key = 10 * n + who + 10
+                device.execute(
+                    f"INSERT INTO u_customer VALUES ({key}, 'same {n}', '{who}')",
+                    f"INSERT INTO u_bill VALUES ('{n} of {who}', {key}, 1)",
+                )
+            list(threads.map(Device.push, devices))
+    everyone_syncs(*devices)
+    for device in devices:
+        assert device.value("SELECT count(*) FROM u_customer") == 9
+        assert device.value("SELECT count(*) FROM u_bill") == 32
+    agree(*devices)
