@@ -26,7 +26,8 @@ from .registry import Described, Layouts
 from .rewriting import write_rows
 from .stores import Store, Transaction
 
-_Key = tuple[str, bytes]  # a table's name in lower case, and the key of a row of it as bytes
+RowKey = tuple[str, bytes]
+"""A table's name in lower case, and the key of a row of it as bytes."""
 
 
 @dataclass
@@ -61,6 +62,21 @@ async def mend(
     return mending.mended
 
 
+async def broken(
+    store: Store,
+    tx: Transaction,
+    stamp: dict[str, Any],
+    described: Mapping[str, Described],
+    written: Iterable[str],
+    deleted: Iterable[str],
+) -> dict[RowKey, str]:
+    """The rows of a session that would have to be mended, or make others have to, and why."""
+    known = {name: each.known for name, each in described.items()}
+    checked = (each.latest for each in described.values() if not each.is_unchecked)
+    mending = _Mending(store, tx, stamp, described, list(links(checked, known)))
+    return await mending.broken(set(written), set(deleted))
+
+
 _FIRST_TO_LAST: tuple[tuple[Action, ...], ...] = (
     ("restrict", "no action"),  # what brings parents back
     ("cascade",),
@@ -90,8 +106,8 @@ class _Mending:
         self._links = found
         self._open: set[tuple[Link, bool]] = set()
         self._written: set[str] = set()
-        self._revived: set[_Key] = set()
-        self._cascaded: defaultdict[_Key, list[tuple[Table, Row]]] = defaultdict(list)
+        self._revived: set[RowKey] = set()
+        self._cascaded: defaultdict[RowKey, list[tuple[Table, Row]]] = defaultdict(list)
         self.mended = Mended()
 
     async def run(self, written: set[str], deleted: set[str]) -> None:
@@ -104,6 +120,22 @@ class _Mending:
         await self._refuse_unfounded()
         while self._open:
             await self._mend_next()
+
+    async def broken(self, written: set[str], deleted: set[str]) -> dict[RowKey, str]:
+        """Why each row cannot be as it is."""
+        found: dict[RowKey, str] = {}
+        for link in self._links:
+            child, parent = link.child.name, link.parent.name
+            if folded(child) in written:
+                why = f"the row of {parent} that it refers to is gone"
+                async for page in self._pages(link, is_deserted=False):
+                    found |= dict.fromkeys(self._keys(link.child, page), why)
+            if folded(parent) in deleted:
+                async for page in self._pages(link, is_deserted=True):
+                    gone = [await self._parent(link, row) for row in page]
+                    keys = self._keys(link.parent, [row for row in gone if row and row[3]])
+                    found |= dict.fromkeys(keys, f"rows of {child} refer to it")
+        return found
 
     async def _mend_next(self) -> None:
         """Mend what is found by references of one kind; others may have to be looked at by that."""
@@ -165,7 +197,7 @@ class _Mending:
 
     async def _mend_page(self, link: Link, page: list[Row]) -> None:
         children: list[Row] = []
-        parents: dict[_Key, Row] = {}
+        parents: dict[RowKey, Row] = {}
         logged: list[dict[str, Any]] = []
         for key, row in zip(self._keys(link.child, page), page, strict=True):
             parent = await self._parent(link, row)
@@ -192,7 +224,7 @@ class _Mending:
         for key in parents:
             await self._undo_cascade(key)
 
-    async def _became(self, link: Link, parent: _Key, row: Row) -> Row | None:
+    async def _became(self, link: Link, parent: RowKey, row: Row) -> Row | None:
         """A child of a row that was made one with another, as a child of that one; None where it
         was not, or the reference is a part of the child's key.
         """
@@ -244,7 +276,7 @@ class _Mending:
         found = await self._tx.first(sql, params)
         return None if found is None else next(iter(layout.decode([found])))[META : META + 1]
 
-    async def _undo_cascade(self, parent: _Key) -> None:
+    async def _undo_cascade(self, parent: RowKey) -> None:
         """Bring back what this session has deleted because of a row that is back now."""
         for child, row in self._cascaded.pop(parent, ()):
             forgotten = conflict_key(self._stamp, child, row, step=REFERENCE)
@@ -313,7 +345,7 @@ class _Mending:
         user, device = self._stamp["user_id"], self._stamp["device_id"]
         return replace(found, received_at_utc=self._stamp["now"], user=user, device=device)
 
-    def _keys(self, table: Table, rows: list[Row]) -> list[_Key]:
+    def _keys(self, table: Table, rows: list[Row]) -> list[RowKey]:
         return [(folded(table.name), bytes(key)) for key in self._layouts[table].keys(rows)]
 
     def _names(self, link: Link) -> Any:
