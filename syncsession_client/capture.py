@@ -13,6 +13,9 @@ from .store import STATE, DeviceStore
 CAPTURE = load("client/capture.sql.j2")
 
 EVENTS = ("insert", "update", "rekey", "delete")
+PENDING = "_syncsession_pending"
+
+_TERMS = 100  # of a compound SELECT: SQLite takes 500, and our own views are compounds too
 
 
 def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
@@ -34,23 +37,43 @@ def install(store: DeviceStore, tables: Iterable[SyncTable]) -> None:
                 store.run(sql)
 
 
+def show_pending(store: DeviceStore) -> None:
+    """Let the view of what has still to be pushed show the tables that are synced now."""
+    wanted = pending_statement(store.all_tables())
+    if wanted not in {o.sql for o in store.objects() if o.name == PENDING}:
+        store.run(CAPTURE.drop_pending())
+        store.run(wanted)
+
+
+def pending_statement(tables: Sequence[SyncTable]) -> str:
+    """The statement that makes that view; `tables` are all that are kept, in their order."""
+    present = [(position, t) for position, t in enumerate(tables) if not t.is_missing]
+    parts = [present[at : at + _TERMS] for at in range(0, len(present), _TERMS)]
+    return str(CAPTURE.create_pending(parts=parts))
+
+
 def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
     """Remove everything that sync added; the application's own schema is as it was before."""
+    store.run(CAPTURE.drop_pending())
     for table in tables:
         remove(store, table)
     store.run(STATE.drop_processed)
     store.run(STATE.drop_conflicts)
+    store.run(STATE.drop_rejects)
     store.run(STATE.drop_tables)
     store.run(STATE.drop_state)
 
 
 def remove(store: DeviceStore, table: SyncTable) -> None:
-    """Remove the triggers, the view, the log and the shadow rows of one table."""
+    """Remove the triggers, the view, the log and the shadow rows of one table, and what is said of
+    its rows.
+    """
     for event in EVENTS:
         store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
     store.run(CAPTURE.drop_view(t=table))
     store.run(CAPTURE.drop_log(t=table))
     store.run(CAPTURE.drop_rows(t=table))
+    store.run(STATE.forget_rejects_of, {"table_name": table.name})
 
 
 def move(store: DeviceStore, moves: Sequence[tuple[SyncTable, SyncTable]]) -> None:
@@ -78,7 +101,10 @@ def drop_triggers(store: DeviceStore, names: Iterable[str]) -> None:
 
 def state_statements() -> tuple[str, ...]:
     """The statements that make the device's own tables."""
-    return (STATE.create_state, STATE.create_tables, STATE.create_processed, STATE.create_conflicts)
+    return (
+        *(STATE.create_state, STATE.create_tables, STATE.create_processed),
+        *(STATE.create_conflicts, STATE.create_rejects),
+    )
 
 
 def statements(table: SyncTable) -> Iterator[tuple[str, str]]:

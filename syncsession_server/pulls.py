@@ -297,17 +297,14 @@ async def _merged(
     settled: SessionSet,
     batch_rows: int,
 ) -> AsyncGenerator[_Made, None]:
-    """The rows that became others in the sessions that the device has not processed.
-
-    One that has processed none has none of them either.
-    """
+    """The rows that became others in the sessions that the device has not processed."""
     sql, tenant = store.sql.unique, {"tenant_id": tenant_id}
     after = min((asked.processed.watermark for asked in request.asked), default=0)
     if await tx.first(sql.has_merged, tenant | {"after": after}) is None:
         return
     for name, processed, _ in request.asked:
         pack = _PlainPacker(name, batch_rows, "merged", MERGED_KEY, MERGED_COLUMNS)
-        for first, last in (settled - processed).ranges if processed else ():
+        for first, last in (settled - processed).ranges:
             params = tenant | {"table_name": folded(name), "first": first, "last": last}
             async for made in tx.stream(sql.select_merged, params, pack):
                 yield made

@@ -14,7 +14,7 @@
     │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
-    │   ├── NotInitialized  AlreadyInitialized  NoSuchConflict
+    │   ├── NotInitialized  AlreadyInitialized  NoSuchConflict  NoSuchReject
     │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
     │   └── Unappliable  MassDelete
     ├── InvalidSetting          a flag or environment variable
@@ -286,6 +286,12 @@ class NoSuchConflict(DatabaseError):
     """There is no lost version of that number, or its row cannot be written back."""
 
     code = "no_such_conflict"
+
+
+class NoSuchReject(DatabaseError):
+    """There is no row of that number that the server has refused."""
+
+    code = "no_such_reject"
 
 
 class AlreadyInitialized(DatabaseError):
