@@ -49,7 +49,7 @@ class Pulled:
 
     `outdated_rows` were dirty, and older than what another copy of this file has pushed; of
     `lost_rows` another device's version stands. Both are kept in _syncsession_conflicts.
-    `held_rows` came, and the tables here refuse them, for what `held_reason` says: they come again
+    `refused_rows` came, and the tables here refuse them, for what `refused_reason` says: they come again
     with the next pull.
     """
 
@@ -58,12 +58,12 @@ class Pulled:
     kept_rows: int = 0
     outdated_rows: int = 0
     lost_rows: int = 0
-    held_rows: int = 0
-    held_reason: str = ""
+    refused_rows: int = 0
+    refused_reason: str = ""
     orphans: list[Orphans] = field(default_factory=list)
 
 
-class _HeldBack(Exception):
+class _Refused(Exception):
     """The table refuses some rows that come. What was applied is undone, and done without them."""
 
     def __init__(self, incoming: "_Incoming", positions: Sequence[int], reason: str) -> None:
@@ -116,8 +116,8 @@ def apply(
     table refuses a row, it is done again without that row: what is in its way is to block no other.
     """
     staged: dict[_Shape, _Incoming] = {}
-    held: dict[str, SessionSet] = {}
-    held_rows, held_reason = 0, ""
+    left_out: dict[str, SessionSet] = {}
+    refused_rows, refused_reason = 0, ""
     try:
         conflicts.open_stage(store)
         merged.open_stage(store)
@@ -126,20 +126,22 @@ def apply(
         cancellation.check()
         point("apply.staged")
         while True:
-            pulled = Pulled(answer.settled, held_rows=held_rows, held_reason=held_reason)
+            pulled = Pulled(
+                answer.settled, refused_rows=refused_rows, refused_reason=refused_reason
+            )
             try:
                 with store.write():
                     _apply_staged(
-                        store, tables, list(staged.values()), pulled, held, is_copy, is_another
+                        store, tables, list(staged.values()), pulled, left_out, is_copy, is_another
                     )
                     point("apply.before_commit")
                 return pulled
-            except _HeldBack as refused:
+            except _Refused as refused:
                 store.fire_triggers(True)
-                held_rows += len(refused.positions)
-                held_reason = refused.reason
+                refused_rows += len(refused.positions)
+                refused_reason = refused.reason
                 name = refused.incoming.table.wire_name
-                held[name] = held.get(name, SessionSet()) | _leave_out(store, refused)
+                left_out[name] = left_out.get(name, SessionSet()) | _leave_out(store, refused)
     finally:
         store.fire_triggers(True)
         conflicts.close_stage(store)
@@ -153,12 +155,12 @@ def _apply_staged(
     tables: Sequence[SyncTable],
     staged: Sequence[_Incoming],
     pulled: Pulled,
-    held: Mapping[str, SessionSet],
+    left_out: Mapping[str, SessionSet],
     is_copy: bool,
     is_another: bool,
 ) -> None:
-    """Inside the transaction: what was staged, and the sessions that it is of, but for those `held`
-    of a table, which come again.
+    """Inside the transaction: what was staged, and the sessions that it is of, but for those left
+    out of a table, which come again.
     """
     store.check_schema()
     generation = fold(store, tables).generation
@@ -175,14 +177,13 @@ def _apply_staged(
     _apply_tables(store, tables, staged, generation, pulled, firing)
     pulled.lost_rows = conflicts.keep(store, tables)
     store.run(STATE.suppress, {"is_suppressed": 0})
-    store.add_processed(pulled.sessions, [t.wire_name for t in tables if t.wire_name not in held])
-    for name, sessions in held.items():
-        store.add_processed(pulled.sessions - sessions, [name])
+    for name in (t.wire_name for t in tables):
+        store.add_processed(pulled.sessions - left_out.get(name, SessionSet()), [name])
     store.run(STATE.be_settled)
     store.run(STATE.set_corrected, {"session": None})
 
 
-def _leave_out(store: DeviceStore, refused: _HeldBack) -> SessionSet:
+def _leave_out(store: DeviceStore, refused: _Refused) -> SessionSet:
     """Take rows out of what was staged; the sessions that brought them."""
     incoming, sessions = refused.incoming, set()
     with store.temporary():
@@ -404,26 +405,26 @@ def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
     if defaulted:
         store.run(incoming.render("forget_defaulted", defaulted=defaulted))
     if not incoming.table.has_unique:
-        _run_or_hold_back(store, incoming, upsert, needed)
+        _run_or_refuse(store, incoming, upsert, needed)
         return
     unsent = incoming.unsent
     if unsent:
         store.run(incoming.render("drop_unsent"))
         store.run(incoming.render("save_unsent", unsent=unsent))
     store.run(incoming.render("clear_replaced"))
-    _run_or_hold_back(store, incoming, upsert, needed)
+    _run_or_refuse(store, incoming, upsert, needed)
     if unsent:
         store.run(incoming.render("restore_unsent", unsent=unsent))
         store.run(incoming.render("drop_unsent"))
 
 
-def _run_or_hold_back(
+def _run_or_refuse(
     store: DeviceStore, incoming: _Incoming, upsert: str, needed: dict[str, Any]
 ) -> None:
     """Write the rows. If the table refuses any, one by one, to find which.
 
     Raises:
-        _HeldBack: these.
+        _Refused: these.
     """
     try:
         store.run(upsert)
@@ -438,7 +439,7 @@ def _run_or_hold_back(
                 reason = found.reason
         if not refused:
             raise
-        raise _HeldBack(incoming, refused, f"{incoming.table.name}: {reason}") from error
+        raise _Refused(incoming, refused, f"{incoming.table.name}: {reason}") from error
 
 
 def _check_references(

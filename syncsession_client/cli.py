@@ -529,6 +529,7 @@ def _synced(database: Path, synced: "Synced") -> dict[str, Any]:
         "rejected_rows": synced.pushed.rejected_rows,
         "pulled_rows": synced.pulled.rows,
         "kept_rows": synced.pulled.kept_rows,
+        "refused_rows": synced.pulled.refused_rows,
         "warnings": list(synced.warnings),
     }
 

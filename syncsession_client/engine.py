@@ -447,9 +447,9 @@ class SyncEngine:
                 f"{pulled.lost_rows} edits of this device lost against others of the same rows; "
                 f"look at them with syncsession-client conflicts {self._database}"
             )
-        if pulled.held_rows:
+        if pulled.refused_rows:
             self._warnings.append(
-                f"{pulled.held_rows} rows from the server do not fit here ({pulled.held_reason}): "
+                f"{pulled.refused_rows} rows from the server do not fit here ({pulled.refused_reason}): "
                 "they wait until the row that is in their way has changed; then sync again"
             )
         if pulled.outdated_rows:
@@ -550,7 +550,7 @@ def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
         earlier.kept_rows + later.kept_rows,
         earlier.outdated_rows + later.outdated_rows,
         earlier.lost_rows + later.lost_rows,
-        later.held_rows,
-        later.held_reason,
+        later.refused_rows,
+        later.refused_reason,
         earlier.orphans + later.orphans,
     )
