@@ -49,8 +49,8 @@ class Pulled:
 
     `outdated_rows` were dirty, and older than what another copy of this file has pushed; of
     `lost_rows` another device's version stands. Both are kept in _syncsession_conflicts.
-    `refused_rows` came, and the tables here refuse them, for what `refused_reason` says: they come again
-    with the next pull.
+    `refused_rows` came, and the tables here refuse them, for what `refused_reason` says: they come
+    again with the next pull.
     """
 
     sessions: SessionSet = field(default_factory=SessionSet)

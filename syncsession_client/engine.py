@@ -449,8 +449,9 @@ class SyncEngine:
             )
         if pulled.refused_rows:
             self._warnings.append(
-                f"{pulled.refused_rows} rows from the server do not fit here ({pulled.refused_reason}): "
-                "they wait until the row that is in their way has changed; then sync again"
+                f"{pulled.refused_rows} rows from the server do not fit here "
+                f"({pulled.refused_reason}): they come again with each sync, until the row that is "
+                "in their way has changed"
             )
         if pulled.outdated_rows:
             self._warnings.append(

@@ -6,6 +6,7 @@ import pytest
 from support import Device, World, everyone_syncs
 
 from syncsession_client.conflicts import list_conflicts
+from syncsession_client.rejects import list_rejects
 
 KEYS = {
     "local": "INTEGER PRIMARY KEY",
@@ -359,3 +360,37 @@ def test_sessions_that_are_committed_at_the_same_time_leave_no_child_alone(world
         assert device.value(f"SELECT count(*) FROM {name}_c") == children
         assert device.orphans() == []
         assert device.identities() == devices[0].identities()
+
+
+def test_a_row_that_refers_to_what_never_was_is_held_back_until_that_is_there(world):
+    schema = (
+        "CREATE TABLE never_shelf (id TEXT PRIMARY KEY)",
+        "CREATE TABLE never_book (id TEXT PRIMARY KEY, shelf TEXT REFERENCES never_shelf)",
+    )
+    a, b = two(world, *schema)
+    a.execute("INSERT INTO never_book VALUES ('x', 'none'), ('y', NULL)", foreign_keys=False)
+    done = a.sync()
+    assert (done.pushed.rows, done.pushed.rejected_rows) == (1, 1)
+    assert [each["code"] for each in list_rejects(a.path)] == ["missing_reference"]
+    b.sync()
+    assert b.rows("SELECT id FROM never_book") == [("y",)]
+    assert a.sync().pushed.session is None
+    a.execute("INSERT INTO never_shelf VALUES ('none')")
+    everyone_syncs(a, b)
+    assert list_rejects(a.path) == []
+    assert b.rows("SELECT id FROM never_book ORDER BY 1") == [("x",), ("y",)]
+
+
+def test_a_row_that_refers_to_what_another_device_has_made_meanwhile_goes_by_itself(world):
+    schema = (
+        "CREATE TABLE later_shelf (id TEXT PRIMARY KEY)",
+        "CREATE TABLE later_book (id TEXT PRIMARY KEY, shelf TEXT REFERENCES later_shelf)",
+    )
+    a, b = two(world, *schema)
+    a.execute("INSERT INTO later_book VALUES ('x', 'of b')", foreign_keys=False)
+    a.sync()
+    b.execute("INSERT INTO later_shelf VALUES ('of b')")
+    everyone_syncs(b, a)
+    b.sync()
+    assert b.rows("SELECT * FROM later_book") == [("x", "of b")]
+    assert list_rejects(a.path) == []

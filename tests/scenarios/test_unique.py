@@ -7,6 +7,7 @@ import pytest
 from support import Device, World, everyone_syncs
 
 from syncsession_client.conflicts import list_conflicts
+from syncsession_client.rejects import list_rejects, retry
 from syncsession_server.policies import set_policy
 
 CUSTOMER = "CREATE TABLE u_customer (id INTEGER PRIMARY KEY, email TEXT UNIQUE, name TEXT)"
@@ -230,3 +231,116 @@ def test_sessions_that_are_committed_at_the_same_time_make_one_row_of_a_value(pa
         assert device.value("SELECT count(*) FROM u_customer") == 9
         assert device.value("SELECT count(*) FROM u_bill") == 32
     agree(*devices)
+
+
+# Rows that are refused
+
+USER = "CREATE TABLE u_user (login TEXT PRIMARY KEY, mail TEXT UNIQUE)"
+POST = (
+    "CREATE TABLE u_post (id INTEGER PRIMARY KEY, login TEXT REFERENCES u_user ON UPDATE CASCADE, "
+    "v TEXT)"
+)
+
+
+@pytest.fixture
+def users(world: World) -> tuple[Device, Device]:
+    """Two devices; the second has made what the first has made before, and more."""
+    a, b = (world.device(f"user_{n}.db", USER, POST) for n in "ab")
+    everyone_syncs(a, b)
+    a.execute(
+        "INSERT INTO u_user VALUES ('ann', 'ann@x')", "INSERT INTO u_post VALUES (1, 'ann', 'hi')"
+    )
+    a.sync()
+    b.execute(
+        "INSERT INTO u_user VALUES ('anne', 'ann@x'), ('bob', 'bob@x')",
+        "INSERT INTO u_post VALUES (1, 'anne', 'waits'), (2, 'bob', 'goes')",
+    )
+    return a, b
+
+
+def test_a_row_whose_value_is_taken_is_held_back_with_its_children_and_the_rest_goes(users):
+    a, b = users
+    done = b.sync()
+    assert (done.pushed.rows, done.pushed.rejected_rows) == (2, 1)
+    assert {each["code"] for each in list_rejects(b.path)} == {
+        "unique_taken",
+        "depends_on_rejected",
+    }
+    a.sync()
+    assert a.rows("SELECT login FROM u_user ORDER BY 1") == [("ann",), ("bob",)]
+    assert a.rows("SELECT v FROM u_post ORDER BY 1") == [("goes",), ("hi",)]
+    assert b.rows("SELECT login FROM u_user ORDER BY 1") == [("anne",), ("bob",)]
+    assert b.sync().pushed.rejected_rows == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("UPDATE u_user SET mail = 'anne@x' WHERE login = 'anne'",),
+        (
+            "UPDATE u_post SET login = 'bob' WHERE v = 'waits'",
+            "DELETE FROM u_user WHERE login = 'anne'",
+        ),
+    ],
+    ids=["changed", "deleted"],
+)
+def test_a_row_that_was_held_back_goes_when_it_has_changed(users, change):
+    a, b = users
+    b.sync()
+    b.execute(*change)
+    everyone_syncs(b, a)
+    assert list_rejects(b.path) == []
+    assert len(a.rows("SELECT * FROM u_post")) == 3
+    agree(a, b)
+
+
+def test_a_row_that_was_held_back_goes_when_what_was_in_its_way_has_changed(users):
+    a, b = users
+    b.sync()
+    a.execute("UPDATE u_user SET mail = 'free@x'")
+    a.sync()
+    b.sync()
+    assert [each["code"] for each in list_rejects(b.path)] == [
+        "unique_taken",
+        "depends_on_rejected",
+    ]
+    retry(b.path)
+    everyone_syncs(b, a)
+    assert list_rejects(b.path) == []
+    assert a.rows("SELECT login FROM u_user ORDER BY 1") == [("ann",), ("anne",), ("bob",)]
+    agree(a, b)
+
+
+def test_an_update_to_a_value_that_is_taken_is_refused_whatever_the_policy(pair):
+    a, b = pair
+    a.execute("INSERT INTO u_customer VALUES (2, 'two', 'of a')")
+    everyone_syncs(a, b)
+    a.execute("UPDATE u_customer SET email = 'wanted' WHERE id = 1")
+    a.sync()
+    b.execute("UPDATE u_customer SET email = 'wanted' WHERE id = 2")
+    done = b.sync()
+    assert (done.pushed.rejected_rows, done.pulled.refused_rows) == (1, 1)
+    b.execute("UPDATE u_customer SET email = 'other' WHERE id = 2")
+    everyone_syncs(b, a)
+    emails = "SELECT email FROM u_customer ORDER BY 1"
+    assert a.rows(emails) == b.rows(emails) == [("other",), ("wanted",)]
+    agree(a, b)
+
+
+def test_the_policy_decides_for_keys_of_both_kinds(users, pair, policy):
+    policy("u_customer(email)", "reject")
+    policy("u_user(mail)", "merge")
+    try:
+        a, b = users
+        everyone_syncs(b, a)
+        assert a.rows("SELECT * FROM u_user ORDER BY 1") == [("ann", "ann@x"), ("bob", "bob@x")]
+        posts = "SELECT login, v FROM u_post ORDER BY 2"
+        assert a.rows(posts) == b.rows(posts) == [("bob", "goes"), ("ann", "hi"), ("ann", "waits")]
+        agree(a, b)
+    finally:
+        policy("u_user(mail)", "reject")
+    a, b = pair
+    a.execute("INSERT INTO u_customer VALUES (2, 'ann@x', 'of a')")
+    b.execute("INSERT INTO u_customer VALUES (2, 'ann@x', 'of b')")
+    a.sync()
+    assert b.sync().pushed.rejected_rows == 1
