@@ -66,8 +66,10 @@ def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
 
 def remove(store: DeviceStore, table: SyncTable) -> None:
     """Remove the triggers, the view, the log and the shadow rows of one table, and what is said of
-    its rows.
+    its rows. What is to be pushed is not shown until `show_pending`: a view that names what is gone
+    would break the next statement that looks at it.
     """
+    store.run(CAPTURE.drop_pending())
     for event in EVENTS:
         store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
     store.run(CAPTURE.drop_view(t=table))

@@ -124,6 +124,7 @@ class SyncEngine:
         self._warnings: list[str] = []
         self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
         self._refused: set[tuple[str, bytes]] = set()  # rows, in this sync
+        self._rejected_rows = 0
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
     def __enter__(self) -> "SyncEngine":
@@ -193,7 +194,7 @@ class SyncEngine:
             ) from error
 
     def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
-        pushed = replace(pushed, rejected_rows=len(self._refused))
+        pushed = replace(pushed, rejected_rows=self._rejected_rows)
         self._report(Progress("complete"))
         orphans = [
             f"{o.table}: {o.rows} rows whose {', '.join(o.columns)} is in no row of {o.parent}"
@@ -207,7 +208,7 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
-        self._refused = set()
+        self._refused, self._rejected_rows = set(), 0
         self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
@@ -361,7 +362,9 @@ class SyncEngine:
         """
         named = {(r.table, msgspec.json.encode(r.key)) for r in error.rejects}
         with self._store.write():
+            before = self._store.count(STATE.count_rejects)
             marked = rejects.mark(self._store, error.rejects, generation)
+            self._rejected_rows += self._store.count(STATE.count_rejects) - before
             self._store.run(STATE.set_sealed, {"session_id": None})
             point("push.refusing")
         point("push.refused")

@@ -21,7 +21,8 @@ from .store import STATE, DeviceStore
 
 
 def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
-    """Mark the rows of a session that was sealed at `generation`; how many were not marked before.
+    """Mark the rows of a session that was sealed at `generation`; how many may go no more as they
+    were.
 
     One that was edited since is not: it may have become another. The caller holds the write
     transaction.
@@ -31,11 +32,9 @@ def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
     grouped: dict[str, list[Reject]] = {}
     for reject in rejects:
         grouped.setdefault(folded(reject.table), []).append(reject)
-    marked = 0
     named = [t for t in tables if folded(t.wire_name) in grouped]
-    for table in named:
-        marked += _mark(store, table, grouped[folded(table.wire_name)], generation)
-    for table in named:
+    marked = sum(_mark(store, t, grouped[folded(t.wire_name)], generation) for t in named)
+    for table in named:  # all are marked: a row waits for one of another table that is
         pairs = [(link.reference, link.parent) for link in links if link.child.name == table.name]
         if pairs:
             store.run(REJECTS.find_waiting(t=table, links=pairs), {"table_name": table.name})
@@ -43,12 +42,19 @@ def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
 
 
 def _mark(store: DeviceStore, table: SyncTable, rejects: Sequence[Reject], generation: int) -> int:
-    mark_one, add_one = REJECTS.mark(t=table), REJECTS.add(t=table)
+    mark_one, add_one, settle_one = (
+        statement(t=table) for statement in (REJECTS.mark, REJECTS.add, REJECTS.settle_gone)
+    )
     columns = json.dumps(table.key)
     marked = 0
     for reject in rejects:
         identity = _identity(table, reject)
-        if identity is not None and store.run(mark_one, (generation, *identity)):
+        if identity is None:
+            continue
+        sealed = (generation, *identity)
+        if reject.code == "key_too_long" and store.run(settle_one, sealed):
+            marked += 1
+        elif store.run(mark_one, sealed):
             store.run(add_one, (table.name, columns, reject.code, reject.message, *identity))
             marked += 1
     return marked

@@ -241,22 +241,24 @@ def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool
         and all(value is None or len(value) <= _MOST_META for value in {*columns[1], *columns[2]})
         and not any(type(None) in kinds for kinds in types[META:key_end])
         and (not is_local or (types[META] == {bytes} and set(map(len, columns[META])) == {16}))
-        and sum(map(_longest, types[META:key_end], columns[META:key_end])) <= _MOST_KEY
+        and _are_short(types[META:key_end], columns[META:key_end])
         and all(map(_are_numbers, types, columns))
     )
 
 
-def _longest(kinds: set[type], column: tuple[Any, ...]) -> int:
-    """Bytes of the longest text or BLOB of a column; at most, where it is not near the limit."""
-    longest = 0
-    if bytes in kinds:
-        longest = max(len(v) for v in column if type(v) is bytes)
-    if str in kinds:
-        texts = column if kinds == {str} else [v for v in column if type(v) is str]
-        longest = max(longest, max(map(len, texts)) * _UTF8)
-        if longest > _MOST_KEY:
-            longest = max(map(_bytes, column))
-    return longest
+def _are_short(kinds: list[set[type]], keys: list[tuple[Any, ...]]) -> bool:
+    """Whether no key, of which `keys` are the columns, is too long; few have to be measured."""
+    if sum(map(_most_bytes, kinds, keys)) <= _MOST_KEY:
+        return True
+    return all(sum(map(_bytes, key)) <= _MOST_KEY for key in zip(*keys, strict=True))
+
+
+def _most_bytes(kinds: set[type], column: tuple[Any, ...]) -> int:
+    """As many bytes as a text or BLOB of a column can have, by their lengths."""
+    if kinds.isdisjoint({str, bytes}):
+        return 0
+    sized = column if kinds <= {str, bytes} else [v for v in column if type(v) in (str, bytes)]
+    return max(map(len, sized)) * (_UTF8 if str in kinds else 1)
 
 
 def _bytes(value: Any) -> int:

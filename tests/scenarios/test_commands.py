@@ -396,6 +396,24 @@ def test_a_row_modified_by_somebody_else_needs_a_token_that_may_act_for_others(n
     assert table == [("bob",)]
 
 
+def test_rows_that_the_server_does_not_take_are_told_and_tried_again_by_id(notes):
+    assert notes.ok("client", "init", "notes.db", "--user", "bob")
+    assert notes.ok("client", "rejects", "notes.db").startswith("the server has refused no row")
+    notes.run("client", "sync", "notes.db")
+    head, why, way_out = notes.ok("client", "rejects", "notes.db").splitlines()
+    assert re.fullmatch(r'1  note: id "a" \[forbidden_modifier\], since \S+Z', head)
+    assert "modified by bob" in why
+    assert "retry it with a token that may act for others" in way_out
+    status = notes.ok("client", "status", "notes.db")
+    assert "note: global keys, 1 dirty rows, 1 of them held back, sessions" in status
+    assert "refused   1 row cannot go to the server: syncsession-client rejects notes.db" in status
+    line = "Error: notes.db holds no row 9 back: .*"
+    fails(notes, "client", "retry", "notes.db", "1", "9", code=1, line=line)
+    tried = json.loads(notes.ok("client", "retry", "notes.db", "1", "--json"))
+    assert [each["id"] for each in tried["rejects"]] == [1]
+    assert json.loads(notes.ok("client", "rejects", "notes.db", "--json")) == {"rejects": []}
+
+
 @pytest.mark.parametrize("variable", ["SYNCSESSION_PUSH_STATUS_TIMEOUT", "SYNCSESSION_BATCH_ROWS"])
 def test_a_client_setting_out_of_its_range_is_wrong_usage(notes, variable):
     notes.ok("client", "init", "notes.db")
