@@ -15,7 +15,10 @@ CAPTURE = load("client/capture.sql.j2")
 EVENTS = ("insert", "update", "rekey", "delete")
 PENDING = "_syncsession_pending"
 
-_TERMS = 100  # of a compound SELECT: SQLite takes 500, and our own views are compounds too
+_TERMS = 50
+"""Tables in one view: SQLite takes 500 in a compound SELECT, and an ALTER TABLE of the application
+takes time that grows with the square of the longest view.
+"""
 
 
 def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
@@ -39,22 +42,34 @@ def install(store: DeviceStore, tables: Iterable[SyncTable]) -> None:
 
 def show_pending(store: DeviceStore) -> None:
     """Let the view of what has still to be pushed show the tables that are synced now."""
-    wanted = pending_statement(store.all_tables())
-    if wanted not in {o.sql for o in store.objects() if o.name == PENDING}:
-        store.run(CAPTURE.drop_pending())
-        store.run(wanted)
+    wanted = list(pending_statements(store.all_tables()))
+    if wanted != [o.sql for o in store.objects() if o.name.startswith(PENDING)]:
+        _hide_pending(store)
+        for sql in wanted:
+            store.run(sql)
 
 
-def pending_statement(tables: Sequence[SyncTable]) -> str:
-    """The statement that makes that view; `tables` are all that are kept, in their order."""
+def pending_statements(tables: Sequence[SyncTable]) -> Iterator[str]:
+    """The statements that make that view; `tables` are all that are kept, in their order."""
     present = [(position, t) for position, t in enumerate(tables) if not t.is_missing]
+    if len(present) <= _TERMS:
+        yield CAPTURE.create_pending(name=PENDING, part=present)
+        return
     parts = [present[at : at + _TERMS] for at in range(0, len(present), _TERMS)]
-    return str(CAPTURE.create_pending(parts=parts))
+    names = [f"{PENDING}_{number}" for number in range(1, len(parts) + 1)]
+    for name, part in zip(names, parts, strict=True):
+        yield CAPTURE.create_pending(name=name, part=part)
+    yield CAPTURE.join_pending(name=PENDING, names=names)
+
+
+def _hide_pending(store: DeviceStore) -> None:
+    for (name,) in list(store.rows(CAPTURE.pending_views())):
+        store.run(CAPTURE.drop_pending(name=name))
 
 
 def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
     """Remove everything that sync added; the application's own schema is as it was before."""
-    store.run(CAPTURE.drop_pending())
+    _hide_pending(store)
     for table in tables:
         remove(store, table)
     store.run(STATE.drop_processed)
@@ -69,7 +84,7 @@ def remove(store: DeviceStore, table: SyncTable) -> None:
     its rows. What is to be pushed is not shown until `show_pending`: a view that names what is gone
     would break the next statement that looks at it.
     """
-    store.run(CAPTURE.drop_pending())
+    _hide_pending(store)
     for event in EVENTS:
         store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
     store.run(CAPTURE.drop_view(t=table))

@@ -110,7 +110,7 @@ def preview(path: Path, choices: Choices) -> Iterator[str]:
         for table in tables:
             yield from (sql for _, sql in capture.statements(table))
         if not store.is_initialized():
-            yield capture.pending_statement(tables)
+            yield from capture.pending_statements(tables)
 
 
 def uninstall(path: Path) -> list[str]:

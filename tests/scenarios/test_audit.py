@@ -2,10 +2,13 @@
 
 import re
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import SECONDS, Device, World
+from support import SECONDS, Device, Server, World, serving
+
+from syncsession_server.settings import Settings
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "audit.md"
 NOTE = "CREATE TABLE note (id INTEGER PRIMARY KEY, body TEXT)"
@@ -16,9 +19,18 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.M | re.S)
 
 
+@pytest.fixture(scope="module")
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server on which the table of the page is called as on the page."""
+    database = f"sqlite:///{tmp_path_factory.mktemp('audit') / 'server.db'}"
+    with serving(Settings(database=database, migrate=True)) as server:
+        yield server
+
+
 @pytest.fixture
-def app(world: World) -> Device:
+def app(own_server: Server, tmp_path: Path) -> Device:
     """Notes that are in step, edited, deleted, held back, and of which an edit has lost."""
+    world = World(own_server, tmp_path)
     device = world.device("app.db", NOTE)
     device.put(
         "INSERT INTO note VALUES (?, ?)",

@@ -531,3 +531,7 @@ def test_more_tables_than_a_compound_select_takes_are_shown(world):
     phone = world.device("phone.db", *many)
     phone.execute(*(f"INSERT INTO many_{n} VALUES ('x')" for n in range(520)))
     assert phone.value("SELECT count(*) FROM _syncsession_pending") == 520
+    phone.execute("ALTER TABLE many_7 RENAME TO other", "DROP TABLE many_8")
+    names = "SELECT table_name FROM _syncsession_pending WHERE table_name IN ('other', 'many_8')"
+    read_status(phone.path)
+    assert phone.rows(names) == [("other",)]

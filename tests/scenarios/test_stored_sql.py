@@ -33,7 +33,7 @@ FUNCTIONS = (
 """Those of 3.30 that no build lacks."""
 
 NO_FUNCTION = (
-    r"and|as|check|exists|from|in|key|not|on|or|over|raise|unique|values|when|where|_sync\w*"
+    r"and|as|cast|check|exists|from|in|key|not|on|or|over|raise|unique|values|when|where|_sync\w*"
 )
 """What else may stand before a parenthesis: keywords, and names of ours."""
 
