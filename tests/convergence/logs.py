@@ -37,7 +37,7 @@ def read_conflicts(query: Query, tenant: str, tags: Mapping[bytes, str]) -> list
     )
     mets = []
     for name, key, mine, theirs, number, policy, outcome, note, *rest in found:
-        table = TABLES[name]
+        table = _table(name)
         row = _row(table, images.decode(key), tags)
         contents = (_content(table, image, tags) for image in (mine, theirs))
         mets.append(Met(number, row, policy, outcome, note or "", *contents, *rest))
@@ -67,7 +67,7 @@ def read_history(query: Query, tenant: str, tags: Mapping[bytes, str]) -> dict[R
         tenant=tenant,
     )
     for name, number, operation, text in found:
-        table = TABLES[name if isinstance(name, str) else bytes(name).decode()]
+        table = _table(name)
         image = images.decode(text)
         if table.local and image["tag"] is None:
             continue
@@ -76,6 +76,11 @@ def read_history(query: Query, tenant: str, tags: Mapping[bytes, str]) -> dict[R
         content = None if operation == "delete" else values
         lives.setdefault(row, []).append(Version(number, operation, content))
     return lives
+
+
+def _table(name: str | bytes) -> Table:
+    """Names are binary in MariaDB."""
+    return TABLES[name if isinstance(name, str) else name.decode()]
 
 
 def _row(table: Table, key: Mapping[str, Any], tags: Mapping[bytes, str]) -> Row:

@@ -39,9 +39,10 @@ class Edit:
 @dataclass
 class DeviceModel:
     """What is known of a device. `base` is, of each row, the newest version that it is known to
-    have had, and `had` the session that this is of, or a later one; `again` is None, or what the
-    server has and the device may take for dirty still, since what it had sealed is lost; `lost` are
-    rows that it has not as the server has them, since its push lost or was merged.
+    have had, and `had` the look up to which it has had all of them; `again` is None, or what the
+    server has and the device may take for dirty still, since what it had sealed is lost; `lost`
+    tells of rows that it may not have as the server has them, since its push lost or was merged: at
+    which look.
     """
 
     rows: dict[Row, Values] = field(default_factory=dict)
@@ -50,7 +51,7 @@ class DeviceModel:
     acknowledged: int = 0
     base: dict[Row, int] = field(default_factory=dict)
     had: dict[Row, int] = field(default_factory=dict)
-    lost: set[Row] = field(default_factory=set)
+    lost: dict[Row, int] = field(default_factory=dict)
     again: dict[Row, Content] | None = None
 
     def net(self, until: int | None = None) -> dict[Row, Edit]:
@@ -77,12 +78,10 @@ class DeviceModel:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the server had at a moment: the newest version of each row, the session that last wrote
-    it, and the number of conflicts.
-    """
+    """What the server had at a look: each row's newest version, and how many conflicts."""
 
+    look: int
     versions: Mapping[Row, int]
-    by: Mapping[Row, int]
     conflicts: int
 
 
@@ -93,7 +92,8 @@ class Model:
         self.devices: dict[str, DeviceModel] = {}
         self.versions: dict[Row, list[Content]] = {}
         self.conflicts: list[Met] = []
-        self._committed: set[int] = set()
+        self._looks = 0
+        self._committed: dict[int, int] = {}
         self._by: dict[Row, int] = {}
         self._authors: dict[Row, str] = {}
         self._deleters: dict[Row, set[str]] = {}
@@ -138,11 +138,14 @@ class Model:
     # What is seen
 
     def server_keeps(self, kept: Kept, conflicts: Sequence[Met]) -> None:
-        """Check the server against all that was written."""
+        """Check the server against all that was written. Sessions are not committed in the order of
+        their numbers: what counts is the look that first saw them.
+        """
+        self._looks += 1
         committed = {n: who for n, (who, status) in kept.sessions.items() if status == "committed"}
-        _agree(self._committed <= committed.keys(), "a committed session is committed no more")
+        _agree(self._committed.keys() <= committed.keys(), "a session is committed no more")
         new = {n: who for n, who in committed.items() if n not in self._committed}
-        self._committed = set(committed)
+        self._committed |= dict.fromkeys(new, self._looks)
         _agree(self.versions.keys() <= kept.by.keys(), "the server has forgotten rows")
         met = self._met(conflicts, new)
         brought: dict[str, dict[Row, Content]] = {who: {} for who in new.values()}
@@ -159,13 +162,13 @@ class Model:
             )
             for who, rows in brought.items()
         }
-        for (row, number), each in met.items():
-            _agree(number <= kept.by[row], f"{each}: the row is not touched")
+        for (row, _), each in met.items():
+            _agree(kept.by[row] in new, f"{each}: the row is not touched")
         for row, number in kept.by.items():
             if number in new:
                 content, each = kept.rows.get(row), met.get((row, number))
                 self._check_written(new[number], row, content, each, bases[new[number]].get(row))
-                self._note_written(new[number], row, content, number, each)
+                self._note_written(new[number], row, content, each)
         self._by = dict(kept.by)
 
     def server_has(self, row: Row) -> Content:
@@ -174,7 +177,7 @@ class Model:
     def newest(self) -> Seen:
         """What the server has at this moment; for `device_holds`."""
         versions = {row: self._newest(row) for row in self.versions}
-        return Seen(versions, dict(self._by), len(self.conflicts))
+        return Seen(self._looks, versions, len(self.conflicts))
 
     def pushed(self, name: str, transactions: int) -> None:
         """A push came through that began after so many transactions of the device."""
@@ -205,9 +208,11 @@ class Model:
                 self._check_version(name, row, was, now, least.get(row))
         device.rows = held.rows
         if pulled:
-            clean = pulled.by.keys() - pending.keys() - held.dirty
-            device.had |= {row: pulled.by[row] for row in clean}
-            device.lost -= clean
+            clean = self._by.keys() - pending.keys() - held.dirty
+            device.had |= {row: max(pulled.look, device.had.get(row, 0)) for row in clean}
+            for row in clean & device.lost.keys():
+                if device.lost[row] <= pulled.look:
+                    del device.lost[row]
         self._check_references(name, held)
 
     def device_keeps(self, name: str, lost: Counter[Lost], pulled: Seen | None = None) -> None:
@@ -244,16 +249,15 @@ class Model:
                 f"conflict is written down: {row}",
             )
             return
-        _agree(met.theirs_number > device.had.get(row, 0), f"{name} knew what it met: {met}")
+        theirs_look = self._committed[met.theirs_number]
+        _agree(theirs_look > device.had.get(row, 0), f"{name} knew what it met: {met}")
         if met.theirs_number == self._by.get(row):
             _agree(met.theirs == was, f"{was} was there, and not so: {met}")
             _agree(met.theirs_device == author, f"{author} had written it: {met}")
         is_sure = row not in device.lost and row not in (device.again or {})
         check(met, content, base if is_sure else None)
 
-    def _note_written(
-        self, name: str, row: Row, content: Content, number: int, met: Met | None
-    ) -> None:
+    def _note_written(self, name: str, row: Row, content: Content, met: Met | None) -> None:
         device = self.devices[name]
         if content != self.server_has(row):
             self.versions.setdefault(row, [None]).append(content)
@@ -261,9 +265,9 @@ class Model:
             self._authors[row] = name
         if met is None or met.outcome == "mine":
             device.base[row] = self._newest(row)
-            device.had[row] = number
+            device.had[row] = self._looks
         else:
-            device.lost.add(row)
+            device.lost[row] = self._looks
 
     def _advance(
         self, name: str, brought: Mapping[Row, Content], others: set[Row]
