@@ -30,6 +30,7 @@ class Met:
 
     number: int
     row: Row
+    kind: str
     policy: str
     outcome: Outcome
     note: str
@@ -41,6 +42,11 @@ class Met:
     theirs_device: str | None
     theirs_number: int
     loser: str | None
+
+    @property
+    def stands(self) -> Content:
+        """The version that stands, where it is one of the two."""
+        return self.theirs if self.outcome == "theirs" else self.mine
 
     @property
     def lost(self) -> Content:
@@ -59,6 +65,9 @@ def check(met: Met, result: Content, base: Base | None) -> None:
     """Say whether the server's row is what the table's policy makes of both versions, and whether
     somebody is told of each value that is gone.
     """
+    if base is not None and base.content is None and met.mine is None:
+        assert (met.outcome, met.loser, result) == ("theirs", None, met.theirs), f"{met}: unfounded"
+        return
     policy = POLICIES.get(met.row[0], "last_in_wins")
     assert met.policy == policy, f"{met} is not decided by {policy}"
     assert met.mine != met.theirs or met.row[0] in HAVE_ODD, f"{met}: both are the same"

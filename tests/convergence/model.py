@@ -166,9 +166,15 @@ class Model:
             _agree(kept.by[row] in new, f"{each}: the row is not touched")
         for row, number in kept.by.items():
             if number in new:
-                content, each = kept.rows.get(row), met.get((row, number))
-                self._check_written(new[number], row, content, each, bases[new[number]].get(row))
-                self._note_written(new[number], row, content, each)
+                name, base = new[number], bases[new[number]].get(row)
+                last = met.get((row, number))
+                before = [m for m in met.values() if m.row == row and m.number < number]
+                before.sort(key=lambda m: m.number)
+                for each, then in zip(before, [*before[1:], last], strict=True):
+                    content = then.theirs if then and each.outcome == "merged" else each.stands
+                    self._wrote(each.mine_device, row, content, each, base)
+                    self._by[row] = each.number
+                self._wrote(name, row, kept.rows.get(row), last, base)
         self._by = dict(kept.by)
 
     def server_has(self, row: Row) -> Content:
@@ -236,10 +242,25 @@ class Model:
         self.conflicts += found.values()
         return found
 
+    def _wrote(
+        self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
+    ) -> None:
+        """A session of the device, which had edited a row from `base`, has left it so."""
+        self._check_written(name, row, content, met, base)
+        device = self.devices[name]
+        if content != self.server_has(row):
+            self.versions.setdefault(row, [None]).append(content)
+        if met is None or met.outcome != "theirs":
+            self._authors[row] = name
+        if met is None or met.outcome == "mine":
+            device.base[row] = self._newest(row)
+            device.had[row] = self._looks
+        else:
+            device.lost[row] = self._looks
+
     def _check_written(
         self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
     ) -> None:
-        """A session of the device has left a row so."""
         device, was, author = self.devices[name], self.server_has(row), self._authors.get(row)
         if met is None:
             is_known = author == name or was is None or (base is not None and base.content == was)
@@ -257,18 +278,6 @@ class Model:
         is_sure = row not in device.lost and row not in (device.again or {})
         check(met, content, base if is_sure else None)
 
-    def _note_written(self, name: str, row: Row, content: Content, met: Met | None) -> None:
-        device = self.devices[name]
-        if content != self.server_has(row):
-            self.versions.setdefault(row, [None]).append(content)
-        if met is None or met.outcome != "theirs":
-            self._authors[row] = name
-        if met is None or met.outcome == "mine":
-            device.base[row] = self._newest(row)
-            device.had[row] = self._looks
-        else:
-            device.lost[row] = self._looks
-
     def _advance(
         self, name: str, brought: Mapping[Row, Content], others: set[Row]
     ) -> dict[Row, Base | None]:
@@ -279,8 +288,7 @@ class Model:
 
         def came(row: Row, edit: Edit) -> bool:
             if row in brought:
-                is_unfounded = edit.before is edit.after is None  # it never came to others
-                return brought[row] == (self.server_has(row) if is_unfounded else edit.after)
+                return brought[row] == edit.after
             return edit.before == edit.after or row in others
 
         def is_due(row: Row, content: Content, net: Mapping[Row, Edit]) -> bool:

@@ -8,7 +8,9 @@ from fuzzing.differential import run
 from fuzzing.script import CHECK, Script, Step
 from support import World, everyone_syncs, serving
 
+from syncsession_client.conflicts import list_conflicts
 from syncsession_client.progress import Cancellation, Cancelled, Progress
+from syncsession_client.status import read_status
 from syncsession_server.policies import set_policy
 from syncsession_server.settings import Settings
 
@@ -121,3 +123,18 @@ def test_a_push_after_one_that_lost_finishes_the_pull_that_was_interrupted(
         everyone_syncs(a, b)
         for device in (a, b):
             assert device.rows("SELECT group_concat(v) FROM pebble") == [("a,a,a,b",)]
+
+
+def test_a_row_whose_deletion_was_unfounded_stays_the_others(world: World):
+    """Who had deleted it was taken for its author, and overwrote it without a word."""
+    a, b = world.device("a.db", PEBBLE), world.device("b.db", PEBBLE)
+    b.execute("INSERT INTO pebble VALUES ('x', 'came and went')")
+    read_status(b.path)  # folds
+    b.execute("DELETE FROM pebble")
+    a.execute("INSERT INTO pebble VALUES ('x', 'a')")
+    a.sync()
+    b.push()
+    b.execute("INSERT INTO pebble VALUES ('x', 'b')")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT v FROM pebble") == b.rows("SELECT v FROM pebble") == [("b",)]
+    assert [each["row"]["v"] for each in list_conflicts(a.path)] == ["a"]
