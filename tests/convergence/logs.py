@@ -30,9 +30,9 @@ class Version:
 def read_conflicts(query: Query, tenant: str, tags: Mapping[bytes, str]) -> list[Met]:
     """The server's log of conflicts; devices by their ids."""
     found = query(
-        "SELECT table_name, row_key, mine, theirs, number, kind, policy, outcome, note, mine_at_utc,"
-        " theirs_at_utc, mine_device_id, theirs_device_id, theirs_number, loser_device_id"
-        " FROM sync_conflict WHERE tenant_id = :tenant",
+        "SELECT table_name, row_key, mine, theirs, number, kind, policy, outcome, note,"
+        " mine_at_utc, theirs_at_utc, mine_device_id, theirs_device_id, theirs_number,"
+        " loser_device_id FROM sync_conflict WHERE tenant_id = :tenant",
         tenant=tenant,
     )
     mets = []

@@ -170,7 +170,7 @@ class Model:
                 last = met.get((row, number))
                 before = [m for m in met.values() if m.row == row and m.number < number]
                 before.sort(key=lambda m: m.number)
-                for each, then in zip(before, [*before[1:], last], strict=True):
+                for each, then in zip(before, [*before[1:], last], strict=False):
                     content = then.theirs if then and each.outcome == "merged" else each.stands
                     self._wrote(each.mine_device, row, content, each, base)
                     self._by[row] = each.number
