@@ -239,7 +239,9 @@ class SyncEngine:
         """
         pulled = Pulled()
         if self._store.state().corrected_session is not None:
-            pulled = self._pull()
+            pulled = self._finish_pull()
+        if self._store.state().corrected_session is not None:
+            pulled = _pulled(pulled, self._pull())
         try:
             return pulled, self._push()
         except CopiedDevice:

@@ -81,7 +81,7 @@ class _Resolving:
             self.is_corrected |= decision.outcome != "mine"
             if decision.outcome == "merged":
                 merged.append(self._merged(here, conflict, decision))
-            if not (conflict.is_none or conflict.is_unfounded):
+            if not conflict.is_none:
                 logged.append(self._record(policy, here, conflict, decision))
         await self._staged.decide(decided)
         if merged:  # based on what is here, so that none is met again
@@ -165,6 +165,6 @@ def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
 
 
 def _decision(policy: str, conflict: Conflict) -> Decision:
-    if conflict.is_unfounded:
-        return Decision("theirs")
+    if conflict.is_unfounded:  # nobody loses; it is written down whose the version is
+        return Decision("theirs", note="the row that was deleted is another of the same key")
     return Decision("mine") if conflict.is_none else policies.decide(policy, conflict)

@@ -24,3 +24,19 @@ def nonsense(conflict: Conflict) -> Any:
 
 def unknown_column(conflict: Conflict) -> Any:
     return {"nothing": 1}
+
+
+def longer(conflict: Conflict) -> Any:
+    """The side that says more in `v`; where neither does, what is here."""
+    mine, theirs = (
+        len(side.row["v"]) if side.row is not None else -1
+        for side in (conflict.mine, conflict.theirs)
+    )
+    return "mine" if mine > theirs else "theirs"
+
+
+def moody(conflict: Conflict) -> Any:
+    """What is here; but of rows whose `v` ends in an odd digit it will hear nothing."""
+    if conflict.mine.row is not None and conflict.mine.row["v"][-1:] in "13579":
+        raise LookupError("not today")
+    return "theirs"

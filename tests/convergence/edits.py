@@ -62,9 +62,12 @@ class Program:
             values["id"] = n + 1
         self._insert("INSERT OR IGNORE", table, values)
 
-    def change(self, table: Table, n: int, _: int) -> None:
+    def change(self, table: Table, n: int, m: int) -> None:
+        """One column; where there are two that are nothing but values, one of them."""
+        column = "w" if m % 2 and "w" in table.values else "v"
         if key := self._key(table, n):
-            self.query(f"UPDATE {table.name} SET v = ? {self._is(table)}", self.fresh(), *key)
+            sql = f"UPDATE {table.name} SET {column} = ? {self._is(table)}"
+            self.query(sql, self.fresh(), *key)
 
     def change_all(self, table: Table, _: int, __: int) -> None:
         self.query(f"UPDATE {table.name} SET v = v || '+' || ? {self._mine(table)}", self.fresh())
@@ -146,7 +149,7 @@ class Program:
             case "note":
                 new |= {"id": f"note {n % 6}"}
             case "setting":
-                new |= {"scope": "xyz"[n % 3], "name": "pq"[m % 2]}
+                new |= {"scope": "xyz"[n % 3], "name": "pq"[m % 2], "w": self.fresh()}
             case "seat":
                 new |= {"place": self.fresh()}
         if table.name in ("area", "label", "setting"):

@@ -256,12 +256,15 @@ class Convergence(RuleBasedStateMachine):
         stations = list(self.world.stations.values())
         for station in (*stations, *stations):
             assert self._sync(station, "sync"), "a sync failed where nothing is wrong"
-        self.model.at_rest({station.name: station.held() for station in stations})
+        held = {station.name: station.held() for station in stations}
+        lost = {station.name: station.lost() for station in stations}
+        self.model.at_rest(held, lost, self.world.history())
         first, *others = (station.device for station in stations)
         for other in others:
             assert other.identities() == first.identities()
         for station in stations:
-            assert station.device.sync().pushed.rows == 0
+            again = station.device.sync()
+            assert (again.pushed.rows, again.pulled.rows) == (0, 0), "it goes to and fro"
 
     def teardown(self) -> None:
         try:
@@ -341,17 +344,18 @@ class Convergence(RuleBasedStateMachine):
         transactions = len(self.model.devices[station.name].transactions)
         newest = self.model.newest()
         is_done = run()
-        self.model.server_keeps(self.world.kept())
+        self.model.server_keeps(self.world.kept(), self.world.conflicts())
         if is_done and command != "pull":
             self.model.pushed(station.name, transactions)
         held = station.held()
         pulled = newest if is_done and command != "push" else None
         self.model.device_holds(station.name, held, pulled)
+        self.model.device_keeps(station.name, station.lost(), pulled)
         station.check_file(held)
         return is_done
 
     def _see(self, station: Station, *, pulled: bool = False) -> None:
         """Look at the server, and at a device as it is at this moment."""
-        self.model.server_keeps(self.world.kept())
+        self.model.server_keeps(self.world.kept(), self.world.conflicts())
         held = station.held()
         self.model.device_holds(station.name, held, self.model.newest() if pulled else None)

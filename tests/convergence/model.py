@@ -6,19 +6,24 @@ written and seen before, if nothing is lost, done twice or half done. No I/O.
 - A device's transactions are in one order. A session carries what they had changed up to some
   moment, so the server has a device's edits up to a *cut*, and none after it.
 - The server's rows change by sessions only, and a session only brings edits of its device that the
-  server did not have. So what was acknowledged goes only where another edit took its place.
+  server did not have. So what was acknowledged goes only where another edit took its place, of a
+  device that knew it; or a conflict is written down, and the table's policy says who stands.
+- A row that met another version is not as it was pushed: what came is told by the log of conflicts.
+  Whose version is gone has it back after a pull.
 - A row that was edited and is behind the cut is dirty, and stays as it was edited.
 - Every other row of a device is one that the server had, and never older than it was before; after
   a pull as new as the server's.
 """
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from .tables import TABLES, Held, Kept, Row, Values
+from lives import check_life
 
-Content = Values | None
-"""A row's values; None where there is no such row."""
+from .decisions import Base, Met, check
+from .logs import Lost, Version, told
+from .tables import TABLES, Content, Held, Kept, Row, Values
 
 ORPHANS_ARE_LEFT = True
 """A parent deleted on one device while another refers to it: until references are handled, both
@@ -34,8 +39,10 @@ class Edit:
 @dataclass
 class DeviceModel:
     """What is known of a device. `base` is, of each row, the newest version that it is known to
-    have had; `again` is None, or what the server has and the device may take for dirty still, since
-    what it had sealed is lost.
+    have had, and `had` the look up to which it has had all of them; `again` is None, or what the
+    server has and the device may take for dirty still, since what it had sealed is lost; `lost`
+    tells of rows that it may not have as the server has them, since its push lost or was merged: at
+    which look.
     """
 
     rows: dict[Row, Values] = field(default_factory=dict)
@@ -43,6 +50,8 @@ class DeviceModel:
     cut: int = 0
     acknowledged: int = 0
     base: dict[Row, int] = field(default_factory=dict)
+    had: dict[Row, int] = field(default_factory=dict)
+    lost: dict[Row, int] = field(default_factory=dict)
     again: dict[Row, Content] | None = None
 
     def net(self, until: int | None = None) -> dict[Row, Edit]:
@@ -53,9 +62,27 @@ class DeviceModel:
                 net[row] = Edit(net[row].before if row in net else edit.before, edit.after)
         return net
 
+    def edited_from(self, row: Row, until: int) -> Base | None:
+        """What a row was before it was edited to what it is; None where it was not edited."""
+        base, last = None, None
+        for edits in self.transactions[self.cut : until]:
+            if row in edits:
+                base = base if base and last == edits[row].before else Base(edits[row].before)
+                last = edits[row].after
+        return base
+
     def pending(self) -> dict[Row, Edit]:
         """The edits that the server has not. One that was set back is none."""
         return {row: edit for row, edit in self.net().items() if edit.before != edit.after}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the server had at a look: each row's newest version, and how many conflicts."""
+
+    look: int
+    versions: Mapping[Row, int]
+    conflicts: int
 
 
 class Model:
@@ -64,7 +91,11 @@ class Model:
     def __init__(self) -> None:
         self.devices: dict[str, DeviceModel] = {}
         self.versions: dict[Row, list[Content]] = {}
-        self._committed: set[int] = set()
+        self.conflicts: list[Met] = []
+        self._looks = 0
+        self._committed: dict[int, int] = {}
+        self._by: dict[Row, int] = {}
+        self._authors: dict[Row, str] = {}
         self._deleters: dict[Row, set[str]] = {}
         self._referrers: dict[tuple[Row, Row], set[str]] = {}
         self._excused: set[tuple[Row, Row]] = set()
@@ -106,35 +137,53 @@ class Model:
 
     # What is seen
 
-    def server_keeps(self, kept: Kept) -> None:
-        """Check the server against all that was written."""
+    def server_keeps(self, kept: Kept, conflicts: Sequence[Met]) -> None:
+        """Check the server against all that was written. Sessions are not committed in the order of
+        their numbers: what counts is the look that first saw them.
+        """
+        self._looks += 1
         committed = {n: who for n, (who, status) in kept.sessions.items() if status == "committed"}
-        _agree(self._committed <= committed.keys(), "a committed session is committed no more")
+        _agree(self._committed.keys() <= committed.keys(), "a session is committed no more")
         new = {n: who for n, who in committed.items() if n not in self._committed}
-        self._committed = set(committed)
+        self._committed |= dict.fromkeys(new, self._looks)
         _agree(self.versions.keys() <= kept.by.keys(), "the server has forgotten rows")
+        met = self._met(conflicts, new)
         brought: dict[str, dict[Row, Content]] = {who: {} for who in new.values()}
         for row, number in kept.by.items():
             content = kept.rows.get(row)
             if number in new:
-                brought[new[number]][row] = content
+                is_met = (row, number) in met
+                brought[new[number]][row] = met[row, number].mine if is_met else content
             else:
                 _agree(content == self.server_has(row), f"{row} changed, and no session did it")
-        for who, rows in brought.items():
-            self._advance(who, rows, {r for each in brought for r in brought[each] if each != who})
+        bases = {
+            who: self._advance(
+                who, rows, {r for each in brought for r in brought[each] if each != who}
+            )
+            for who, rows in brought.items()
+        }
+        for (row, _), each in met.items():
+            _agree(kept.by[row] in new, f"{each}: the row is not touched")
         for row, number in kept.by.items():
-            content = kept.rows.get(row)
-            if content != self.server_has(row):
-                self.versions.setdefault(row, [None]).append(content)
             if number in new:
-                self.devices[new[number]].base[row] = self._newest(row)
+                name, base = new[number], bases[new[number]].get(row)
+                last = met.get((row, number))
+                before = [m for m in met.values() if m.row == row and m.number < number]
+                before.sort(key=lambda m: m.number)
+                for each, then in zip(before, [*before[1:], last], strict=False):
+                    content = then.theirs if then and each.outcome == "merged" else each.stands
+                    self._wrote(each.mine_device, row, content, each, base)
+                    self._by[row] = each.number
+                self._wrote(name, row, kept.rows.get(row), last, base)
+        self._by = dict(kept.by)
 
     def server_has(self, row: Row) -> Content:
         return self.versions[row][-1] if row in self.versions else None
 
-    def newest(self) -> dict[Row, int]:
+    def newest(self) -> Seen:
         """What the server has at this moment; for `device_holds`."""
-        return {row: self._newest(row) for row in self.versions}
+        versions = {row: self._newest(row) for row in self.versions}
+        return Seen(self._looks, versions, len(self.conflicts))
 
     def pushed(self, name: str, transactions: int) -> None:
         """A push came through that began after so many transactions of the device."""
@@ -146,28 +195,94 @@ class Model:
         device.acknowledged = device.cut
         device.again = None
 
-    def device_holds(self, name: str, held: Held, pulled: Mapping[Row, int] | None = None) -> None:
-        """Check a device against the server; `pulled`, where a pull came through: the versions that
-        the server had when it began.
+    def device_holds(self, name: str, held: Held, pulled: Seen | None = None) -> None:
+        """Check a device against the server; `pulled`, where a pull came through: what the server
+        had when it began.
         """
         device = self.devices[name]
+        least = pulled.versions if pulled else {}
         pending, set_back = device.pending(), device.net()
         clean = pending.keys() - held.dirty
         _agree(not clean, f"{name} has edits that the server has not, and that are clean: {clean}")
-        for row in device.rows.keys() | held.rows.keys() | (pulled or {}).keys():
+        for row in device.rows.keys() | held.rows.keys() | least.keys():
             was, now = device.rows.get(row), held.rows.get(row)
             if row in pending:
                 _agree(now == was, f"{name}: {row} was edited, and overwritten by {now}")
             elif row in set_back and now == was:
                 pass  # where the server has another by now, it may count as an edit
             elif not device.again or row not in device.again or now != device.again[row]:
-                self._check_version(name, row, was, now, (pulled or {}).get(row))
+                self._check_version(name, row, was, now, least.get(row))
         device.rows = held.rows
+        if pulled:
+            clean = self._by.keys() - pending.keys() - held.dirty
+            device.had |= {row: max(pulled.look, device.had.get(row, 0)) for row in clean}
+            for row in clean & device.lost.keys():
+                if device.lost[row] <= pulled.look:
+                    del device.lost[row]
         self._check_references(name, held)
 
-    def _advance(self, name: str, brought: Mapping[Row, Content], others: set[Row]) -> None:
+    def device_keeps(self, name: str, lost: Counter[Lost], pulled: Seen | None = None) -> None:
+        """Check what a device keeps of its versions that lost; `pulled`: as for `device_holds`."""
+        known = self.conflicts[: pulled.conflicts if pulled else 0]
+        due, ever = (
+            told(met for met in mets if met.loser == name) for mets in (known, self.conflicts)
+        )
+        _agree(due <= lost, f"{name} has lost and was not told: {due - lost}")
+        _agree(lost <= ever, f"{name} was told of what it has not lost: {lost - ever}")
+
+    def _met(self, conflicts: Sequence[Met], new: Mapping[int, str]) -> dict[tuple[Row, int], Met]:
+        """The conflicts of new sessions. What is written down stays as it is."""
+        met = {(each.row, each.number): each for each in conflicts}
+        _agree(len(met) == len(conflicts), "a row met another version twice in one session")
+        known = {(each.row, each.number) for each in self.conflicts}
+        _agree(all(met.get((m.row, m.number)) == m for m in self.conflicts), "conflicts changed")
+        found = {key: each for key, each in met.items() if key not in known}
+        for (_, number), each in found.items():
+            _agree(new.get(number) == each.mine_device, f"{each} is of no new session")
+        self.conflicts += found.values()
+        return found
+
+    def _wrote(
+        self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
+    ) -> None:
+        """A session of the device, which had edited a row from `base`, has left it so."""
+        self._check_written(name, row, content, met, base)
+        device = self.devices[name]
+        if content != self.server_has(row):
+            self.versions.setdefault(row, [None]).append(content)
+        if met is None or met.outcome != "theirs":
+            self._authors[row] = name
+        if met is None or met.outcome == "mine":
+            device.base[row] = self._newest(row)
+            device.had[row] = self._looks
+        else:
+            device.lost[row] = self._looks
+
+    def _check_written(
+        self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
+    ) -> None:
+        device, was, author = self.devices[name], self.server_has(row), self._authors.get(row)
+        if met is None:
+            is_known = author == name or was is None or (base is not None and base.content == was)
+            _agree(
+                content == was or is_known,
+                f"{name} wrote {content} over {was} of {author}, edited from {base}, and no "
+                f"conflict is written down: {row}",
+            )
+            return
+        theirs_look = self._committed[met.theirs_number]
+        _agree(theirs_look > device.had.get(row, 0), f"{name} knew what it met: {met}")
+        if met.theirs_number == self._by.get(row):
+            _agree(met.theirs == was, f"{was} was there, and not so: {met}")
+            _agree(met.theirs_device == author, f"{author} had written it: {met}")
+        is_sure = row not in device.lost and row not in (device.again or {})
+        check(met, content, base if is_sure else None)
+
+    def _advance(
+        self, name: str, brought: Mapping[Row, Content], others: set[Row]
+    ) -> dict[Row, Base | None]:
         """Move the cut of a device to where it must be, if its sessions have `brought` this; others
-        have since written `others`.
+        have since written `others`. From what it had edited these rows.
         """
         device = self.devices[name]
 
@@ -191,8 +306,9 @@ class Model:
             if all(came(row, edit) for row, edit in net.items()) and all(
                 is_due(row, content, net) for row, content in brought.items()
             ):
+                bases = {row: device.edited_from(row, cut) for row in brought}
                 device.cut = cut
-                return
+                return bases
         raise AssertionError(
             f"{name} has pushed what is not its edits up to some moment: {dict(brought)}, and its "
             f"edits were {device.transactions[device.cut :]}"
@@ -234,8 +350,16 @@ class Model:
                 f"made it refer to that, and {sorted(deleters)} deleted that",
             )
 
-    def at_rest(self, held: Mapping[str, Held]) -> None:
+    def at_rest(
+        self,
+        held: Mapping[str, Held],
+        lost: Mapping[str, Counter[Lost]],
+        history: Mapping[Row, Sequence[Version]],
+    ) -> None:
         """All have pushed, and have pulled since."""
+        self._check_history(history)
+        for name, kept in lost.items():
+            self.device_keeps(name, kept, self.newest())
         kept = {row: self.server_has(row) for row in self.versions}
         server = {row: values for row, values in kept.items() if values is not None}
         for name, each in held.items():
@@ -247,6 +371,16 @@ class Model:
             _agree(not differ, f"{name} differs from the server at rest: {differ}")
             _agree(not self.devices[name].pending(), f"{name} has edits that the server lacks")
             _agree(not each.dirty, f"{name} has dirty rows at rest: {set(each.dirty)}")
+
+    def _check_history(self, history: Mapping[Row, Sequence[Version]]) -> None:
+        """Replaying it gives every row as it is, and as it was whenever it was looked at."""
+        _agree(history.keys() == self._by.keys(), "history has other rows than the server")
+        for row, versions in history.items():
+            check_life([(version.number, version.operation) for version in versions])
+            _agree(versions[-1].content == self.server_has(row), f"{row} became {versions}")
+            replayed = iter(version.content for version in versions)
+            seen = self.versions.get(row, [None])[1:]
+            _agree(all(content in replayed for content in seen), f"{row} was {seen}: {versions}")
 
     def _newest(self, row: Row) -> int:
         return len(self.versions.get(row, [None])) - 1

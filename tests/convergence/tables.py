@@ -15,6 +15,9 @@ Row = tuple[str, ...]
 Values = tuple[str | None, ...]
 """A row's values, references as the keys that they lead to."""
 
+Content = Values | None
+"""A row's values; None where there is no such row."""
+
 Query = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -34,11 +37,16 @@ class Table:
     @cached_property
     def columns(self) -> tuple[str, ...]:
         """What is read of it: the key as everyone knows it, and the values."""
-        return (*(("tag",) if self.local else self.key), *self.values)
+        return (*self.known_by, *self.values)
+
+    @property
+    def known_by(self) -> tuple[str, ...]:
+        """The columns that are the key as everyone knows it."""
+        return ("tag",) if self.local else self.key
 
     def known_as(self, read: tuple[str | None, ...]) -> tuple[Row, Values]:
         """A row and its values, from what was read."""
-        keys = 1 if self.local else len(self.key)
+        keys = len(self.known_by)
         assert None not in read[:keys], f"{self.name}: a row of no key: {read}"
         return (self.name, *map(str, read[:keys])), read[keys:]
 
@@ -60,7 +68,7 @@ SCHEMA = (
     "v TEXT, PRIMARY KEY (member_id, label))",
     "CREATE TABLE profile (id INTEGER PRIMARY KEY REFERENCES member (id) ON UPDATE CASCADE "
     "ON DELETE CASCADE, v TEXT)",
-    "CREATE TABLE setting (scope TEXT, name TEXT, v TEXT, odd, PRIMARY KEY (scope, name)) "
+    "CREATE TABLE setting (scope TEXT, name TEXT, v TEXT, w TEXT, odd, PRIMARY KEY (scope, name)) "
     "WITHOUT ROWID",
     "CREATE TABLE note (id TEXT PRIMARY KEY, v TEXT, area_id INTEGER REFERENCES area (id) "
     "ON UPDATE CASCADE ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE "
@@ -82,7 +90,7 @@ TABLES = {
             {"member_id": "member", "label": "label"},
         ),
         Table("profile", ("id",), ("v",), {"id": "member"}),
-        Table("setting", ("scope", "name"), ("v",)),
+        Table("setting", ("scope", "name"), ("v", "w")),
         Table("note", ("id",), ("v", "area_id", "label"), {"area_id": "area", "label": "label"}),
         Table("seat", ("id",), ("v", "place"), local=True),
     )
@@ -136,8 +144,7 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
         ):
             if table.local and read[0] is None:
                 continue  # it came and went: nobody else has heard of it
-            texts = [tags.get(bytes(v), repr(v)) if isinstance(v, bytes) else v for v in read]
-            row, values = table.known_as(tuple(texts))
+            row, values = table.known_as(tuple(known(v, tags) for v in read))
             by[row] = session
             if not is_deleted:
                 rows[row] = values
@@ -146,6 +153,11 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
         tenant=tenant,
     )
     return Kept(rows, by, tags, {number: (device, status) for number, device, status in found})
+
+
+def known(value: Any, tags: Mapping[bytes, str]) -> Any:
+    """A value that the server has, as everyone knows it: of a row_id, the row's tag."""
+    return tags.get(bytes(value), repr(value)) if isinstance(value, bytes) else value
 
 
 def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:

@@ -7,9 +7,10 @@ import signal
 import sqlite3
 import tempfile
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -22,11 +23,14 @@ from support import Device
 
 from syncsession_client.statements import to_pyformat
 from syncsession_server.app import open_store
+from syncsession_server.policies import set_policy
 from syncsession_server.settings import Settings
 from syncsession_server.tenants import create_token
 
+from .decisions import POLICIES, Met
 from .edits import Choice, Program, set_back
 from .forks import Fork, Forks
+from .logs import Lost, Version, read_conflicts, read_history, read_lost
 from .tables import SCHEMA, Held, Kept, Row, read_device, read_server
 
 BATCH_ROWS = 2
@@ -96,6 +100,7 @@ class Site:
         self.database, self.forks, self.net, self._logs = database, forks, net, logs
         self.server: Fork | None = None
         self.start()
+        asyncio.run(self._set_policies())
 
     def start(self, *flags: str, kill_at: str = "") -> None:
         """Start the server, in place of the one that ran; it may be killed at a named point."""
@@ -122,6 +127,12 @@ class Site:
                 return await create_token(store, tenant=tenant, user="alice", scopes=scopes)
 
         return asyncio.run(create())
+
+    async def _set_policies(self) -> None:
+        """Of the tables; for all tenants."""
+        async with open_store(Settings(database=self.database.url)) as store:
+            for table, policy in POLICIES.items():
+                await set_policy(store, table, policy)
 
     def _is_ready(self) -> bool:
         assert self.server is not None
@@ -156,6 +167,11 @@ class Station:
     def held(self) -> Held:
         with closing(self._open()) as db, db:
             return read_device(_query(db), self._world.tags)
+
+    def lost(self) -> Counter[Lost]:
+        """What it keeps of its versions that lost."""
+        with closing(self._open()) as db:
+            return read_lost(_query(db))
 
     def write(
         self, choices: Sequence[Choice], back: Sequence[tuple[Row, str]] = ()
@@ -269,6 +285,23 @@ class World:
         self.tags.update(kept.tags)
         sessions = {n: (self._names[who], status) for n, (who, status) in kept.sessions.items()}
         return Kept(kept.rows, kept.by, kept.tags, sessions)
+
+    def conflicts(self) -> list[Met]:
+        """The server's log of conflicts, when `kept` has told the rows."""
+        found = read_conflicts(self.site.database.query, self.tenant, self.tags)
+        return [
+            replace(
+                met,
+                mine_device=self._names[met.mine_device],
+                theirs_device=self._names.get(met.theirs_device or ""),
+                loser=self._names.get(met.loser or ""),
+            )
+            for met in found
+        ]
+
+    def history(self) -> dict[Row, list[Version]]:
+        """The versions of every row."""
+        return read_history(self.site.database.query, self.tenant, self.tags)
 
     def until_all_has_expired(self) -> None:
         until(lambda: not self.unfinished(), every=0.005)

@@ -505,7 +505,9 @@ def test_a_row_that_came_and_went_before_any_push_deletes_none_of_another_device
     b.sync()
     everyone_syncs(a, b)
     assert value(a, "both insert") == value(b, "both insert") == ("a2", "n2")
-    assert logged(world, a, b) == {}
+    found = logged(world, a, b)["both insert"]
+    assert (found.kind, found.outcome, found.loser) == ("delete/insert", "theirs", None)
+    assert "another of the same key" in found.note
     put(a, {"both insert": DELETE})
     everyone_syncs(a, b)
     assert value(a, "both insert") is value(b, "both insert") is None

@@ -1,8 +1,18 @@
-"""What the fuzzer of capture has found, each find as a script that failed once."""
+"""What the fuzzer of capture and the convergence machine have found, as what failed once."""
+
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from fuzzing.differential import run
 from fuzzing.script import CHECK, Script, Step
+from support import World, everyone_syncs, serving
+
+from syncsession_client.conflicts import list_conflicts
+from syncsession_client.progress import Cancellation, Cancelled, Progress
+from syncsession_client.status import read_status
+from syncsession_server.policies import set_policy
+from syncsession_server.settings import Settings
 
 FINDS = {
     "a row that its own trigger deletes again": (
@@ -79,3 +89,52 @@ def test_a_find_stays_mended(tmp_path, find, driver):
     at = FINDS[find].index("sync is installed")
     steps = [Step(s) if isinstance(s, str) else s for s in FINDS[find][at + 1 :]]
     assert not run(Script(driver, FINDS[find][:at], steps=steps), tmp_path)
+
+
+# Of the convergence machine
+
+PEBBLE = "CREATE TABLE pebble (id TEXT PRIMARY KEY, v)"
+
+
+def test_a_push_after_one_that_lost_finishes_the_pull_that_was_interrupted(
+    new_database: Callable[[], str], tmp_path: Path
+):
+    """It began another, where the sidecar had room for one."""
+    settings = Settings(
+        database=new_database(), migrate=True, pull_shared_table_threshold=1, pull_batch_size=1
+    )
+    with serving(settings) as server:
+        world = World(server, tmp_path)
+        server.run(set_policy(server.store, "pebble", "server_wins"))
+        a, b = world.device("a.db", PEBBLE), world.device("b.db", PEBBLE)
+        a.execute("INSERT INTO pebble VALUES (1, 'a'), (2, 'a'), (3, 'a')")
+        b.execute("INSERT INTO pebble VALUES (1, 'b'), (2, 'b'), (3, 'b')")
+        a.sync()
+        cancellation = Cancellation()
+
+        def report(progress: Progress) -> None:
+            if progress.phase == "pull_table":
+                cancellation.cancel()
+
+        with pytest.raises(Cancelled):
+            b.sync(report=report, cancellation=cancellation)
+        b.execute("INSERT INTO pebble VALUES (4, 'b')")
+        assert b.push().pushed.rows == 1
+        everyone_syncs(a, b)
+        for device in (a, b):
+            assert device.rows("SELECT group_concat(v) FROM pebble") == [("a,a,a,b",)]
+
+
+def test_a_row_whose_deletion_was_unfounded_stays_the_others(world: World):
+    """Who had deleted it was taken for its author, and overwrote it without a word."""
+    a, b = world.device("a.db", PEBBLE), world.device("b.db", PEBBLE)
+    b.execute("INSERT INTO pebble VALUES ('x', 'came and went')")
+    read_status(b.path)  # folds
+    b.execute("DELETE FROM pebble")
+    a.execute("INSERT INTO pebble VALUES ('x', 'a')")
+    a.sync()
+    b.push()
+    b.execute("INSERT INTO pebble VALUES ('x', 'b')")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT v FROM pebble") == b.rows("SELECT v FROM pebble") == [("b",)]
+    assert [each["row"]["v"] for each in list_conflicts(a.path)] == ["a"]

@@ -1,0 +1,106 @@
+"""What is written down beside the rows, told in the same terms: conflicts, what a device has lost,
+and history.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from syncsession_client.protocol import images
+
+from .decisions import Met
+from .tables import TABLES, Content, Query, Row, Table, known
+
+Lost = tuple[int, str, tuple[str | None, ...]]
+"""A version that lost, as both sides can tell it: the session, the table, and the values that are
+no references; of a deletion, those of the key.
+"""
+
+
+@dataclass(frozen=True)
+class Version:
+    """A row as a session left it, in history."""
+
+    number: int
+    operation: str
+    content: Content
+
+
+def read_conflicts(query: Query, tenant: str, tags: Mapping[bytes, str]) -> list[Met]:
+    """The server's log of conflicts; devices by their ids."""
+    found = query(
+        "SELECT table_name, row_key, mine, theirs, number, kind, policy, outcome, note,"
+        " mine_at_utc, theirs_at_utc, mine_device_id, theirs_device_id, theirs_number,"
+        " loser_device_id FROM sync_conflict WHERE tenant_id = :tenant",
+        tenant=tenant,
+    )
+    mets = []
+    for name, key, mine, theirs, number, kind, policy, outcome, note, *rest in found:
+        table = _table(name)
+        row = _row(table, images.decode(key), tags)
+        contents = (_content(table, image, tags) for image in (mine, theirs))
+        mets.append(Met(number, row, kind, policy, outcome, note or "", *contents, *rest))
+    return mets
+
+
+def told(lost: Iterable[Met]) -> Counter[Lost]:
+    """What devices have lost, as `read_lost` reads it there."""
+    return Counter(_lost(met) for met in lost)
+
+
+def read_lost(query: Query) -> Counter[Lost]:
+    """What a device keeps of its versions that lost."""
+    found = query('SELECT won_session, table_name, is_deleted, "row" FROM _syncsession_conflicts')
+    return Counter(
+        (number, name, _plain(TABLES[name], images.decode(image), is_deleted=bool(is_deleted)))
+        for number, name, is_deleted, image in found
+    )
+
+
+def read_history(query: Query, tenant: str, tags: Mapping[bytes, str]) -> dict[Row, list[Version]]:
+    """The versions of every row that anyone but its device has heard of, oldest first."""
+    lives: dict[Row, list[Version]] = {}
+    found = query(
+        "SELECT table_name, version, operation, image FROM sync_history"
+        " WHERE tenant_id = :tenant ORDER BY table_name, row_key, version",
+        tenant=tenant,
+    )
+    for name, number, operation, text in found:
+        table = _table(name)
+        image = images.decode(text)
+        if table.local and image["tag"] is None:
+            continue
+        read = tuple(known(image[column], tags) for column in table.columns)
+        row, values = table.known_as(read)
+        content = None if operation == "delete" else values
+        lives.setdefault(row, []).append(Version(number, operation, content))
+    return lives
+
+
+def _table(name: str | bytes) -> Table:
+    """Names are binary in MariaDB."""
+    return TABLES[name if isinstance(name, str) else name.decode()]
+
+
+def _row(table: Table, key: Mapping[str, Any], tags: Mapping[bytes, str]) -> Row:
+    return (table.name, *(str(known(value, tags)) for value in key.values()))
+
+
+def _content(table: Table, text: str | None, tags: Mapping[bytes, str]) -> Content:
+    if text is None:
+        return None
+    image = images.decode(text)
+    return tuple(known(image[column], tags) for column in table.values)
+
+
+def _lost(met: Met) -> Lost:
+    table = TABLES[met.row[0]]
+    image: dict[str, Any] = dict(zip(table.known_by, met.row[1:], strict=True))
+    image |= dict(zip(table.values, met.lost or (), strict=met.lost is not None))
+    return met.number, table.name, _plain(table, image, is_deleted=met.lost is None)
+
+
+def _plain(table: Table, image: Mapping[str, Any], *, is_deleted: bool) -> tuple[str | None, ...]:
+    columns = table.columns if not is_deleted else () if table.local else table.key
+    return tuple(image[column] for column in columns if column not in table.references)
