@@ -124,6 +124,15 @@ async def _keep(
 ) -> int:
     """Add versions of rows in the application's table; how many."""
     table, layout = await find_layout(store, tx, params["tenant_id"], params["table_name"])
+    columns = image_columns(table)
+
+    def image(values: Sequence[Any]) -> str:
+        return _image(columns, values, store.image_bytes)
+
+    kept = await tx.keep_history(layout, params | session, image, is_all=is_all)
+    if kept is not None:
+        point("server.history_written")
+        return kept
     make, kept = _Maker(table, params, session, is_all, store.image_bytes), 0
     async for changed in tx.changed(layout, params, is_all=is_all):
         await tx.add_history(await asyncio.to_thread(make, changed))

@@ -164,6 +164,18 @@ class Transaction(Protocol):
         found so does not change any more before the session ends.
         """
 
+    async def keep_history(
+        self,
+        layout: Layout,
+        params: Params,
+        image: Callable[[Sequence[Any]], str],
+        *,
+        is_all: bool,
+    ) -> int | None:
+        """Add a version of each row that `changed` would give, of which `image` makes the image of
+        its values; how many. None where the database has no way to do so by itself.
+        """
+
     async def add_history(self, versions: list[Row]) -> None:
         """Run `history.add` for each; in bulk where the database has a way."""
 

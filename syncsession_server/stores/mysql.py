@@ -394,6 +394,9 @@ class _Session:
         await self.run(sql.claim(), params)
         return [(n, bytes(key)) for n, key in await self.all(sql.met(), params)]
 
+    async def keep_history(self, *_: Any, is_all: bool) -> None:
+        """None: what does not fit a column's type is known to Python only."""
+
     async def add_history(self, versions: list[Row]) -> None:
         if self._store.is_bulk(versions):
             await self.load(self._store.sql.staged.load_history(), versions)

@@ -52,9 +52,19 @@ class SqliteTable:
         )
 
     @property
+    def is_local(self) -> bool:
+        """Whether its rows are known by a row_id."""
+        return self.table.key_kind == "local"
+
+    @property
+    def has_text_key(self) -> bool:
+        """Whether the key as bytes is nearly always the text that it is."""
+        return [(c.type, c.collation) for c in self.key] == [("TEXT", "BINARY")]
+
+    @property
     def key(self) -> tuple[SqliteColumn, ...]:
         """What identifies a row for everyone."""
-        if self.table.key_kind == "local":
+        if self.is_local:
             return (SqliteColumn(ROW_ID, "BLOB"),)
         by_name = {c.name: c for c in self.table.columns}
         return tuple(_column(by_name[name]) for name in self.table.key)
@@ -66,7 +76,7 @@ class SqliteTable:
     @property
     def collated_key(self) -> tuple[str, ...]:
         """Key columns where values that differ can be equal: 'a' and 'A', or 1 and 1.0."""
-        if self.table.key_kind == "local":
+        if self.is_local:
             return ()
         return tuple(c.name for c in self.key if c.collation != "BINARY" or c.type == "BLOB")
 
@@ -108,10 +118,9 @@ class SqliteLayout:
         self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
     ) -> dict[str, Any]:
         p = parent.names["t"]
-        is_local = p.table.key_kind == "local"
-        key = p.key_names if is_local else map(column_name, parent_columns)
+        key = p.key_names if p.is_local else map(column_name, parent_columns)
         pairs = tuple(zip(map(column_name, columns), key, strict=True))
-        return {**self.names, "p": p, "pairs": pairs, "is_local": is_local}
+        return {**self.names, "p": p, "pairs": pairs, "is_local": p.is_local}
 
 
 def _column(column: Column) -> SqliteColumn:
