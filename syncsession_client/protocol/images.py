@@ -39,7 +39,8 @@ def encode(columns: Sequence[str], values: Iterable[Any], most: int | None = Non
 def shown(columns: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
     """The image before it is text."""
     plain = [
-        v if type(v) in _PLAIN or (type(v) is float and _is_finite(v)) else _shown(v) for v in values
+        v if type(v) in _PLAIN or (type(v) is float and _is_finite(v)) else _shown(v)
+        for v in values
     ]
     return dict(zip(columns, plain, strict=True))
 

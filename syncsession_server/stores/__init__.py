@@ -117,6 +117,13 @@ class Changed(NamedTuple):
     before: Sequence[int | None]
 
 
+class Imaged(NamedTuple):
+    """The columns of an image, and what makes one of their values."""
+
+    columns: Sequence[str]
+    make: Callable[[Sequence[Any]], str]
+
+
 class Claim(NamedTuple):
     """A value that no other row may have, as bytes, of which columns; the row's key, packed."""
 
@@ -152,7 +159,9 @@ class Transaction(Protocol):
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
         """A place, empty yet, for about `count_rows` rows of the session that `stamp` tells of."""
 
-    def changed(self, layout: Layout, params: Params, *, is_all: bool) -> AsyncIterator[Changed]:
+    def changed(
+        self, layout: Layout, params: Params, *, is_all: bool, is_odd: bool = False
+    ) -> AsyncIterator[Changed]:
         """The rows that the session :number of :tenant_id left in the table :table_name, some at a
         time; or all rows that are there. History can be added to meanwhile.
         """
@@ -165,15 +174,10 @@ class Transaction(Protocol):
         """
 
     async def keep_history(
-        self,
-        layout: Layout,
-        params: Params,
-        image: Callable[[Sequence[Any]], str],
-        *,
-        is_all: bool,
-    ) -> int | None:
-        """Add a version of each row that `changed` would give, of which `image` makes the image of
-        its values; how many. None where the database has no way to do so by itself.
+        self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
+    ) -> tuple[int, bool]:
+        """Add a version of each row that `changed` would give and whose version the database makes
+        by itself; how many, and whether there are others, which `changed` gives if they `is_odd`.
         """
 
     async def add_history(self, versions: list[Row]) -> None:

@@ -122,7 +122,7 @@ class MysqlLayout:
     @cached_property
     def names(self) -> Mapping[str, Any]:
         """What the templates of rows.sql.j2 are rendered with, but for `staged` and `is_shared`."""
-        places = self._places
+        places, kinds = self._places, [_kind(column) for column in self._carried]
         selected = [name if name in places else None for name in self._names_here]
         return {
             "t": self.t,
@@ -131,6 +131,12 @@ class MysqlLayout:
             "bytes": frozenset(name for name in selected if name and places[name] in _BYTES),
             "selected": (["sync_key"] if self._is_local else []) + selected,
             "is_partial": self._is_partial,
+            "imaged": list(zip(selected, kinds, strict=True)),
+            "sized": [
+                name
+                for name, kind in zip(selected, kinds, strict=True)
+                if name and kind in ("text", "blob", "numeric")
+            ],
         }
 
     @cached_property

@@ -19,7 +19,7 @@ from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
 from ..row_keys import row_key
-from . import Changed, Claim, Dialect, Layout, Params, Transaction, Work
+from . import Changed, Claim, Dialect, Imaged, Layout, Params, Transaction, Work
 from .sqlite_layout import SqliteLayout, SqliteTable
 
 _READERS = 4
@@ -263,7 +263,12 @@ class _Lane:
         return await _Staged(self, self._dialect, layout).open()
 
     async def changed(
-        self, layout: Layout, params: Params, *, is_all: bool
+        self,
+        layout: Layout,
+        params: Params,
+        *,
+        is_all: bool,
+        is_odd: bool = False,  # noqa: ARG002  # all of them are, or none
     ) -> AsyncIterator[Changed]:
         sql = self._dialect
         render = sql.rows.select_all if is_all else sql.rows.select_sessions
@@ -281,26 +286,20 @@ class _Lane:
             yield Changed(found, keys, await self._before(keys, params))
 
     async def keep_history(
-        self,
-        layout: Layout,
-        params: Params,
-        image: Callable[[Sequence[Any]], str],
-        *,
-        is_all: bool,
-    ) -> int | None:
+        self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
+    ) -> tuple[int, bool]:
         """In one statement: to read the rows and write their versions takes thrice the time."""
         names = layout.names
-        imaged = names["columns"] if names["t"].is_local else (*names["key"], *names["columns"])
-        if len(imaged) > _MOST_VALUES:
-            return None
+        if len(names["imaged"]) > _MOST_VALUES:
+            return 0, True
 
         def keep() -> int:
-            self._db.create_scalar_function("row_image", lambda *values: image(values))
+            self._db.create_scalar_function("row_image", lambda *values: image.make(values))
             self._db.create_scalar_function("row_key", lambda *key: row_key(names["t"].table, key))
-            sql = self._dialect.staged.keep_history(**names, imaged=imaged, is_all=is_all)
+            sql = self._dialect.staged.keep_history(**names, is_all=is_all)
             return self._run(sql, params)
 
-        return await self._call(keep)
+        return await self._call(keep), False
 
     async def _before(self, keys: Sequence[bytes], params: Params) -> list[int | None]:
         """All at once: one by one, and for each row anew, it takes ten times as long."""

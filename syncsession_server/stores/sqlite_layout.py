@@ -96,8 +96,9 @@ class SqliteLayout:
 
     @property
     def names(self) -> dict[str, Any]:
-        t = SqliteTable(self.table)
-        return {"t": t, "key": t.key_names, "columns": tuple(map(column_name, self.columns))}
+        t, columns = SqliteTable(self.table), tuple(map(column_name, self.columns))
+        imaged = columns if t.is_local else (*t.key_names, *columns)
+        return {"t": t, "key": t.key_names, "columns": columns, "imaged": imaged}
 
     def encode(self, rows: list[Row]) -> list[Row]:
         return rows

@@ -142,6 +142,8 @@ def migrated() -> sqlite3.Connection:
 @pytest.fixture
 def sqlite() -> Iterator[sqlite3.Connection]:
     with closing(migrated()) as db:
+        for name in ("row_image", "row_key"):
+            db.create_function(name, -1, lambda *values: None)
         yield db
 
 
@@ -234,6 +236,7 @@ def rendered(
 def sqlite_names(table: Table, carried: Sequence[str]) -> dict[str, Any]:
     names = SqliteLayout(table, carried).names
     sizes = {"keys": len(names["key"]), "columns": len(names["columns"])}
+    staged = {**names, **sizes, "is_all": True}
     added = SqliteColumn(f"added{HOSTILE}", "BLOB")
     build = {"t": names["t"], "column": added, "name": f"i{HOSTILE}", "columns": names["key"]}
     whole = SqliteLayout(table, table.wire_columns)
@@ -242,7 +245,7 @@ def sqlite_names(table: Table, carried: Sequence[str]) -> dict[str, Any]:
         "hint": table.key[0],
     }
     rows = names | {"claim": names}
-    return {"build": build, "staged": sizes, "rows": rows, "references": references}
+    return {"build": build, "staged": staged, "rows": rows, "references": references}
 
 
 def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dict[str, Any]:
@@ -264,7 +267,7 @@ def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dic
         "columns": [added],
         "index": index,
     }
-    staged = names | {"is_all": is_shared, "is_first": is_shared}
+    staged = names | {"is_all": is_shared, "is_first": is_shared, "is_odd": is_shared}
     whole = MysqlLayout(table, table.wire_columns, table)
     link = whole.link(table.key, whole, table.key)
     assert link is not None
