@@ -16,7 +16,7 @@ from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import folded
 
 from . import history, sessions, signs_of_life
-from .mending import mend
+from .mending import Mending
 from .registry import described_tables, find_layout, with_tables
 from .resolving import Part, resolve
 from .stores import Layout, Store, Transaction
@@ -106,12 +106,17 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
     described = await described_tables(store, tx, stamp["tenant_id"])
     uniqueness = Uniqueness(store, tx, stamp, described)
     applied = await _apply_rows(store, tx, session, stamp, uniqueness)
+    mending = Mending(store, tx, stamp, described, uniqueness)
     settled = await uniqueness.settle()
-    written, deleted = applied.tables | settled.tables, applied.deleted | settled.deleted
-    mended = await mend(store, tx, stamp, described, written, deleted)
-    is_corrected = applied.is_corrected or settled.is_corrected or mended.is_corrected
+    written = applied.tables | settled.tables
+    await mending.run(written, applied.deleted | settled.deleted)
+    while uniqueness.has_met:
+        settled = await uniqueness.settle()
+        written |= settled.tables
+        await mending.run(settled.tables, settled.deleted)
+    is_corrected = applied.is_corrected or settled.is_corrected or mending.is_corrected
     committed = stamp | {"is_corrected": int(is_corrected), "now": now()}
-    await history.write(store, tx, committed, written | mended.tables)
+    await history.write(store, tx, committed, written | mending.tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
