@@ -118,7 +118,7 @@ class Mending:
 
     async def _refuse_unfounded(self) -> None:
         rejects = [
-            self._reject(link, row)
+            self._reject(link, row, "that the server does not have")
             for link, is_deserted in self._open
             if not is_deserted
             async for page in self._pages(link, is_deserted=False)
@@ -128,13 +128,13 @@ class Mending:
         if rejects:
             raise rejected(rejects)
 
-    def _reject(self, link: Link, row: Row) -> Reject:
+    def _reject(self, link: Link, row: Row, why: str) -> Reject:
         return reject(
             link.child,
             row,
             "missing_reference",
             f"{', '.join(link.columns)} of {link.child.name} refers to a row of {link.parent.name} "
-            "that the server does not have",
+            f"{why}",
         )
 
     async def _has(self, link: Link, *, is_deserted: bool) -> bool:
@@ -197,7 +197,8 @@ class Mending:
         self._revived |= parents.keys()
         blocked = await self._uniqueness.note_back(link.parent, back) if back else []
         keys = {row[META : META + len(link.parent.wire_key)] for row in blocked}
-        if rejects := [self._reject(link, r) for r in page if link.parent_key(r) in keys]:
+        why = "that was deleted, and another row has a unique value of it"
+        if rejects := [self._reject(link, r, why) for r in page if link.parent_key(r) in keys]:
             raise rejected(rejects)
 
     async def _became(self, link: Link, parent: RowKey, row: Row) -> Row | None:

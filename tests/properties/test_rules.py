@@ -52,7 +52,7 @@ POLICIES = {
 }
 
 STEPS = 40
-SEEDS = 5
+SEEDS = 3
 FIRST_SEED = int(os.environ.get("SYNCSESSION_SOAK_SEED", "1"))
 SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "0"))
 
@@ -134,15 +134,22 @@ class Run:
             if not refused and not any(d.sync().pulled.refused_rows for d in self.devices):
                 break
             for device, each in refused:
-                if each["code"] == "unique_taken":
-                    self._rename(device, each)
+                self._correct(device, each)
         everyone_syncs(*self.devices)
 
-    def _rename(self, device: Device, refused: dict) -> None:
-        (column, key), *_ = refused["key"].items()
+    def _correct(self, device: Device, refused: dict) -> None:
+        """Another value for one that is taken; what refers to a row that cannot come back goes."""
+        table, code = refused["table"], refused["code"]
+        where = " AND ".join(f"{column} = ?" for column in refused["key"])
+        key = refused["key"].values()
         with closing(sqlite3.connect(device.path)) as db, db:
-            sql = f"UPDATE {refused['table']} SET name = ? WHERE {column} = ?"
-            db.execute(sql, (f"other {self.fresh()}", key))
+            before = tokens(db)
+            if code == "unique_taken":
+                sql = f"UPDATE {table} SET name = ? WHERE {where}"
+                db.execute(sql, (f"other {self.fresh()}", *key))
+            elif code == "missing_reference":
+                db.execute(f"DELETE FROM {table} WHERE {where}", tuple(key))
+            self.replaced |= before - tokens(db)
 
     def check_rest(self) -> None:
         first, *others = self.devices
