@@ -10,7 +10,7 @@ from statistics import median
 import apsw
 import click
 
-from . import capture, cases, conflicts, floors, history, lock, upkeep
+from . import capture, cases, conflicts, floors, history, lock, rules, upkeep
 from .place import Place, alone, place
 from .staging import staging
 
@@ -141,6 +141,7 @@ CASES: dict[str, Callable[[Place, int], Figures]] = {
     "lock": lock.measure,
     "conflicts": conflicts.measure,
     "history": history.measure,
+    "rules": rules.measure,
 }
 
 LOCAL: dict[str, Callable[[Path, int], Figures]] = {

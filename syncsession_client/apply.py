@@ -1,13 +1,13 @@
 """Applying a pull: downloaded batches become rows of the application, in one transaction."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from . import conflicts, copies, triggers
+from . import conflicts, copies, merged, triggers
 from .fold import fold
 from .identity import SyncTable
 from .progress import NEVER, Cancellation, Progress, Report
@@ -20,12 +20,15 @@ from .protocol.tables import folded
 from .pull import PullAnswer, PulledBatch
 from .rows import ROWS
 from .statements import load
-from .store import STATE, DeviceStore
+from .store import STATE, DeviceStore, RefusedRow
 
 APPLY = load("client/apply.sql.j2")
 
 _MADE_UP = -(2**40)  # integers for rows that are not here lie below: nobody else makes such
 _HIGH = 2**62  # integers are made up above those in use until these are near the end
+
+_TOLD = {"lost": conflicts.stage, "merged": merged.stage}
+"""What a pull tells besides rows of tables, by the kind of the batch."""
 
 _Shape = tuple[str, tuple[str, ...]]  # a table and the columns that came of it
 
@@ -46,6 +49,8 @@ class Pulled:
 
     `outdated_rows` were dirty, and older than what another copy of this file has pushed; of
     `lost_rows` another device's version stands. Both are kept in _syncsession_conflicts.
+    `refused_rows` came, and the tables here refuse them, for what `refused_reason` says: they come
+    again with the next pull.
     """
 
     sessions: SessionSet = field(default_factory=SessionSet)
@@ -53,7 +58,17 @@ class Pulled:
     kept_rows: int = 0
     outdated_rows: int = 0
     lost_rows: int = 0
+    refused_rows: int = 0
+    refused_reason: str = ""
     orphans: list[Orphans] = field(default_factory=list)
+
+
+class _Refused(Exception):
+    """The table refuses some rows that come. What was applied is undone, and done without them."""
+
+    def __init__(self, incoming: "_Incoming", positions: Sequence[int], reason: str) -> None:
+        super().__init__(reason)
+        self.incoming, self.positions, self.reason = incoming, positions, reason
 
 
 @dataclass(frozen=True)
@@ -97,41 +112,86 @@ def apply(
     its own by this.
 
     Decoding and staging come first, outside the write lock. Then one transaction folds (an edit
-    made a moment ago counts as dirty) and changes the application's tables set by set.
+    made a moment ago counts as dirty) and changes the application's tables set by set. Where a
+    table refuses a row, it is done again without that row: what is in its way is to block no other.
     """
-    pulled = Pulled(answer.settled)
     staged: dict[_Shape, _Incoming] = {}
+    left_out: dict[str, SessionSet] = {}
+    refused_rows, refused_reason = 0, ""
     try:
         conflicts.open_stage(store)
+        merged.open_stage(store)
         progress = Progress("pull_table", total_rows=answer.rows)
         _stage(store, tables, downloaded, staged, progress, report)
         cancellation.check()
         point("apply.staged")
-        with store.write():
-            store.check_schema()
-            generation = fold(store, tables).generation
-            store.run(STATE.suppress, {"is_suppressed": 1})
-            firing = triggers.firing(store, tables)
-            store.fire_triggers(False)
-            _find_changed(store, list(staged.values()), generation)
-            for incoming in staged.values() if is_copy else ():
-                pulled.outdated_rows += copies.give_way(store, incoming.table, incoming.name)
-            if is_another:
-                copies.become_another(store)
-                point("copy.another")
-            _apply_tables(store, tables, list(staged.values()), generation, pulled, firing)
-            pulled.lost_rows = conflicts.keep(store, tables)
-            store.run(STATE.suppress, {"is_suppressed": 0})
-            store.add_processed(pulled.sessions, [t.wire_name for t in tables])
-            store.run(STATE.be_settled)
-            store.run(STATE.set_corrected, {"session": None})
-            point("apply.before_commit")
+        while True:
+            pulled = Pulled(
+                answer.settled, refused_rows=refused_rows, refused_reason=refused_reason
+            )
+            try:
+                with store.write():
+                    _apply_staged(
+                        store, tables, list(staged.values()), pulled, left_out, is_copy, is_another
+                    )
+                    point("apply.before_commit")
+                return pulled
+            except _Refused as refused:
+                store.fire_triggers(True)
+                refused_rows += len(refused.positions)
+                refused_reason = refused.reason
+                name = refused.incoming.table.wire_name
+                left_out[name] = left_out.get(name, SessionSet()) | _leave_out(store, refused)
     finally:
         store.fire_triggers(True)
         conflicts.close_stage(store)
+        merged.close_stage(store)
         for incoming in staged.values():
             store.run(incoming.render("drop_incoming"))
-    return pulled
+
+
+def _apply_staged(
+    store: DeviceStore,
+    tables: Sequence[SyncTable],
+    staged: Sequence[_Incoming],
+    pulled: Pulled,
+    left_out: Mapping[str, SessionSet],
+    is_copy: bool,
+    is_another: bool,
+) -> None:
+    """Inside the transaction: what was staged, and the sessions that it is of, but for those left
+    out of a table, which come again.
+    """
+    store.check_schema()
+    generation = fold(store, tables).generation
+    store.run(STATE.suppress, {"is_suppressed": 1})
+    firing = triggers.firing(store, tables)
+    store.fire_triggers(False)
+    merged.become(store, tables)
+    _find_changed(store, staged, generation)
+    for incoming in staged if is_copy else ():
+        pulled.outdated_rows += copies.give_way(store, incoming.table, incoming.name)
+    if is_another:
+        copies.become_another(store)
+        point("copy.another")
+    _apply_tables(store, tables, staged, generation, pulled, firing)
+    pulled.lost_rows = conflicts.keep(store, tables)
+    store.run(STATE.suppress, {"is_suppressed": 0})
+    for name in (t.wire_name for t in tables):
+        store.add_processed(pulled.sessions - left_out.get(name, SessionSet()), [name])
+    store.run(STATE.be_settled)
+    store.run(STATE.set_corrected, {"session": None})
+
+
+def _leave_out(store: DeviceStore, refused: _Refused) -> SessionSet:
+    """Take rows out of what was staged; the sessions that brought them."""
+    incoming, sessions = refused.incoming, set()
+    with store.temporary():
+        for position in refused.positions:
+            row = store.first(incoming.render("session_of"), {"position": position})
+            sessions |= set(row or ())
+            store.run(incoming.render("leave_out"), {"position": position})
+    return SessionSet.of(*sessions)
 
 
 def _stage(
@@ -150,8 +210,9 @@ def _stage(
             continue
         batch = _unpack(listed, payload)
         if listed.kind:
-            with store.temporary():
-                conflicts.stage(store, batch)
+            if listed.kind in _TOLD:
+                with store.temporary():
+                    _TOLD[listed.kind](store, batch)
             continue
         shape = (table.name, batch.columns)
         if shape not in staged:
@@ -341,22 +402,46 @@ def _delete(store: DeviceStore, incoming: _Incoming, *, fire: bool) -> None:
 
 def _upsert(store: DeviceStore, incoming: _Incoming) -> None:
     needed = dict(store.rows(APPLY.needed(), {"table_name": incoming.table.name}))
-    upsert = incoming.render("upsert", needed=needed)
+    upsert = incoming.render("upsert", needed=needed, is_one=False)
     defaulted = [i for i, name in enumerate(incoming.columns, 1) if name in needed]
     if defaulted:
         store.run(incoming.render("forget_defaulted", defaulted=defaulted))
     if not incoming.table.has_unique:
-        store.run(upsert)
+        _run_or_refuse(store, incoming, upsert, needed)
         return
     unsent = incoming.unsent
     if unsent:
         store.run(incoming.render("drop_unsent"))
         store.run(incoming.render("save_unsent", unsent=unsent))
     store.run(incoming.render("clear_replaced"))
-    store.run(upsert)
+    _run_or_refuse(store, incoming, upsert, needed)
     if unsent:
         store.run(incoming.render("restore_unsent", unsent=unsent))
         store.run(incoming.render("drop_unsent"))
+
+
+def _run_or_refuse(
+    store: DeviceStore, incoming: _Incoming, upsert: str, needed: dict[str, Any]
+) -> None:
+    """Write the rows. If the table refuses any, one by one, to find which.
+
+    Raises:
+        _Refused: these.
+    """
+    try:
+        store.run(upsert)
+    except RefusedRow as error:
+        refused, reason = [], error.reason
+        one = incoming.render("upsert", needed=needed, is_one=True)
+        for (position,) in list(store.rows(incoming.render("positions"))):
+            try:
+                store.run(one, {"position": position})
+            except RefusedRow as found:
+                refused.append(position)
+                reason = found.reason
+        if not refused:
+            raise
+        raise _Refused(incoming, refused, f"{incoming.table.name}: {reason}") from error
 
 
 def _check_references(

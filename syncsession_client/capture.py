@@ -13,6 +13,12 @@ from .store import STATE, DeviceStore
 CAPTURE = load("client/capture.sql.j2")
 
 EVENTS = ("insert", "update", "rekey", "delete")
+PENDING = "_syncsession_pending"
+
+_TERMS = 50
+"""Tables in one view: SQLite takes 500 in a compound SELECT, and an ALTER TABLE of the application
+takes time that grows with the square of the longest view.
+"""
 
 
 def create_state(store: DeviceStore, *, user: str | None, server: str) -> None:
@@ -34,23 +40,57 @@ def install(store: DeviceStore, tables: Iterable[SyncTable]) -> None:
                 store.run(sql)
 
 
+def show_pending(store: DeviceStore) -> None:
+    """Let the view of what has still to be pushed show the tables that are synced now."""
+    wanted = list(pending_statements(store.all_tables()))
+    if wanted != [o.sql for o in store.objects() if o.name.startswith(PENDING)]:
+        _hide_pending(store)
+        for sql in wanted:
+            store.run(sql)
+
+
+def pending_statements(tables: Sequence[SyncTable]) -> Iterator[str]:
+    """The statements that make that view; `tables` are all that are kept, in their order."""
+    present = [(position, t) for position, t in enumerate(tables) if not t.is_missing]
+    if len(present) <= _TERMS:
+        yield CAPTURE.create_pending(name=PENDING, part=present)
+        return
+    parts = [present[at : at + _TERMS] for at in range(0, len(present), _TERMS)]
+    names = [f"{PENDING}_{number}" for number in range(1, len(parts) + 1)]
+    for name, part in zip(names, parts, strict=True):
+        yield CAPTURE.create_pending(name=name, part=part)
+    yield CAPTURE.join_pending(name=PENDING, names=names)
+
+
+def _hide_pending(store: DeviceStore) -> None:
+    for (name,) in list(store.rows(CAPTURE.pending_views())):
+        store.run(CAPTURE.drop_pending(name=name))
+
+
 def uninstall(store: DeviceStore, tables: Sequence[SyncTable]) -> None:
     """Remove everything that sync added; the application's own schema is as it was before."""
+    _hide_pending(store)
     for table in tables:
         remove(store, table)
     store.run(STATE.drop_processed)
     store.run(STATE.drop_conflicts)
+    store.run(STATE.drop_rejects)
     store.run(STATE.drop_tables)
     store.run(STATE.drop_state)
 
 
 def remove(store: DeviceStore, table: SyncTable) -> None:
-    """Remove the triggers, the view, the log and the shadow rows of one table."""
+    """Remove the triggers, the view, the log and the shadow rows of one table, and what is said of
+    its rows. What is to be pushed is not shown until `show_pending`: a view that names what is gone
+    would break the next statement that looks at it.
+    """
+    _hide_pending(store)
     for event in EVENTS:
         store.run(CAPTURE.drop_trigger(name=table.trigger(event)))
     store.run(CAPTURE.drop_view(t=table))
     store.run(CAPTURE.drop_log(t=table))
     store.run(CAPTURE.drop_rows(t=table))
+    store.run(STATE.forget_rejects_of, {"table_name": table.name})
 
 
 def move(store: DeviceStore, moves: Sequence[tuple[SyncTable, SyncTable]]) -> None:
@@ -78,7 +118,10 @@ def drop_triggers(store: DeviceStore, names: Iterable[str]) -> None:
 
 def state_statements() -> tuple[str, ...]:
     """The statements that make the device's own tables."""
-    return (STATE.create_state, STATE.create_tables, STATE.create_processed, STATE.create_conflicts)
+    return (
+        *(STATE.create_state, STATE.create_tables, STATE.create_processed),
+        *(STATE.create_conflicts, STATE.create_rejects),
+    )
 
 
 def statements(table: SyncTable) -> Iterator[tuple[str, str]]:

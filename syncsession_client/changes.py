@@ -80,7 +80,7 @@ class LocalChanges:
             if is_synced:
                 # What was written since it folded; or had been folded when the pull was applied.
                 self._settled = replace(found, entries=tuple(0 for _ in found.entries))
-                is_folded = found.generation != before.generation and self._has_dirty()
+                is_folded = found.generation != before.generation and self._has_to_push()
                 return is_folded or found != self._settled
         return False
 
@@ -108,8 +108,8 @@ class LocalChanges:
                 last_entries(self._store),
             )
 
-    def _has_dirty(self) -> bool:
-        return any(self._store.first(ROWS.has_dirty(t=t)) for t in self._store.tables())
+    def _has_to_push(self) -> bool:
+        return any(self._store.first(ROWS.has_to_push(t=t)) for t in self._store.tables())
 
 
 def ticks(directory: Path, cancellation: Cancellation) -> Generator[None, None, None]:

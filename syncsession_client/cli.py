@@ -283,7 +283,8 @@ def status(database: Path, as_json: bool) -> None:
         f"user      {found['user_id'] or 'none'}",
         *(
             f"table     {t['name']}: {t['key']} keys, {t['dirty_rows']} dirty rows, "
-            f"sessions processed up to {t['processed_watermark']}"
+            + (f"{t['rejected_rows']} of them held back, " if t["rejected_rows"] else "")
+            + f"sessions processed up to {t['processed_watermark']}"
             for t in found["tables"]
         ),
         *(
@@ -297,6 +298,14 @@ def status(database: Path, as_json: bool) -> None:
                 f"syncsession-client conflicts {database}"
             ]
             if found["conflicts"]
+            else []
+        ),
+        *(
+            [
+                f"refused   {_count(found['rejected_rows'], 'row')} cannot go to the server: "
+                f"syncsession-client rejects {database}"
+            ]
+            if found["rejected_rows"]
             else []
         ),
         *(f"warning   {text}" for text in found["warnings"]),
@@ -333,6 +342,44 @@ def conflicts(database: Path, action: str, numbers: tuple[int, ...], as_json: bo
         raise click.UsageError("an ID is for restore")
     found = list_conflicts(database)
     _print({"conflicts": found}, as_json, listed(found))
+
+
+@main.command()
+@_DATABASE
+@_JSON
+def rejects(database: Path, as_json: bool) -> None:
+    """List the rows of DATABASE that the server does not take, with what depends on them, and why.
+
+    They stay here, and are tried again when they change, or by `retry`; all others are synced.
+
+    \b
+    Example:
+        syncsession-client rejects notes.db
+    """
+    from .rejects import list_rejects
+    from .rejects_text import listed
+
+    found = list_rejects(database)
+    _print({"rejects": found}, as_json, listed(found))
+
+
+@main.command()
+@_DATABASE
+@click.argument("numbers", metavar="[ID]...", type=int, nargs=-1)
+@_JSON
+def retry(database: Path, numbers: tuple[int, ...], as_json: bool) -> None:
+    """Let the next sync try again what `rejects` lists of DATABASE: all of it, or some by ID.
+
+    \b
+    Examples:
+        syncsession-client retry notes.db
+        syncsession-client retry notes.db 7
+    """
+    from .rejects import retry as try_again
+
+    tried = try_again(database, numbers)
+    text = f"{_count(len(tried), 'row')} will be tried again by the next sync"
+    _print({"rejects": tried}, as_json, text)
 
 
 @main.command()
@@ -479,8 +526,10 @@ def _synced(database: Path, synced: "Synced") -> dict[str, Any]:
         "database": str(database),
         "pushed_rows": synced.pushed.rows,
         "pushed_session": synced.pushed.session,
+        "rejected_rows": synced.pushed.rejected_rows,
         "pulled_rows": synced.pulled.rows,
         "kept_rows": synced.pulled.kept_rows,
+        "refused_rows": synced.pulled.refused_rows,
         "warnings": list(synced.warnings),
     }
 

@@ -22,6 +22,7 @@ def create(path: Path, *, server: str, tenant: str, user: str, tables: list[Tabl
         capture.create_state(store, user=user, server=server)
         store.save_registrations(cloned(tables, prefixes([t.here or t for t in tables], {})))
         capture.install(store, store.tables())
+        capture.show_pending(store)
         capture.remember_schema(store)
         store.run(STATE.bind_tenant, {"tenant_id": tenant})
         store.run(STATE.set_registered, {"is_registered": 1})

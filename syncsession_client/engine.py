@@ -3,20 +3,21 @@
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import msgspec
 
-from . import clone, copies, pull, push, reconcile, schema_changes
+from . import clone, copies, held_back, pull, push, reconcile, rejects, schema_changes
 from .apply import Pulled, apply
 from .defaults import BATCH_ROWS, MOST_BATCH_ROWS, PUSH_STATUS_TIMEOUT
 from .fold import fold
 from .lock import SyncLock
 from .outbox import Outbox, Outgoing
 from .progress import Cancellation, Cancelled, Progress, Report, silent
+from .protocol.batches import BATCH_BYTES
 from .protocol.errors import (
     AlreadyExists,
     BadRequest,
@@ -121,6 +122,9 @@ class SyncEngine:
         self._report = report
         self._cancellation = cancellation or Cancellation()
         self._warnings: list[str] = []
+        self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
+        self._refused: set[tuple[str, bytes]] = set()  # rows, in this sync
+        self._rejected_rows = 0
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
     def __enter__(self) -> "SyncEngine":
@@ -190,6 +194,7 @@ class SyncEngine:
             ) from error
 
     def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
+        pushed = replace(pushed, rejected_rows=self._rejected_rows)
         self._report(Progress("complete"))
         orphans = [
             f"{o.table}: {o.rows} rows whose {', '.join(o.columns)} is in no row of {o.parent}"
@@ -203,6 +208,7 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
+        self._refused, self._rejected_rows = set(), 0
         self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
@@ -247,14 +253,26 @@ class SyncEngine:
         self._warnings += reconcile.refresh(self._store, allow_mass_delete=self._allow_mass_delete)
 
     def _push(self) -> Pushed:
+        """Push what is dirty; without the rows that the server does not take, as often as it names
+        others.
+        """
+        pushed = None
+        while pushed is None and (outgoing := self._fold_and_seal()):
+            self._cancellation.check()
+            pushed = self._send(outgoing)
+        if held := self._store.count(STATE.count_rejects):
+            self._warnings.append(
+                f"held back, since the server refuses them or what they reference: {held} rows; "
+                f"look at them with syncsession-client rejects {self._database}"
+            )
+        return pushed or Pushed()
+
+    def _fold_and_seal(self) -> Outgoing | None:
         for _ in range(_FOLDS):
             self._fold()
             with suppress(push.NotFolded):
-                outgoing = self._seal(is_to_be_whole=True)
-                break
-        else:  # rather half of a transaction than never anything
-            outgoing = self._seal(is_to_be_whole=False)
-        return self._send(outgoing) if outgoing else Pushed()
+                return self._seal(is_to_be_whole=True)
+        return self._seal(is_to_be_whole=False)  # rather half of a transaction than never anything
 
     def _fold(self) -> None:
         with self._store.write():
@@ -262,6 +280,7 @@ class SyncEngine:
             folded = reconcile.bring_up_to_date(
                 self._store, allow_mass_delete=self._allow_mass_delete
             )
+            held_back.find(self._store)
         point("fold.done")
         if folded.null_keys:
             self._warnings.append(
@@ -275,6 +294,7 @@ class SyncEngine:
             self._outbox,
             self._store.tables(),
             batch_rows=self._batch_rows,
+            batch_bytes=self._batch_bytes,
             is_to_be_whole=is_to_be_whole,
             cancellation=self._cancellation,
         )
@@ -289,11 +309,12 @@ class SyncEngine:
             self._outbox.drop_outgoing()
             return Pushed()
         try:
-            return self._send(outgoing, is_resumed=True)
+            return self._send(outgoing, is_resumed=True) or Pushed()
         except (CopiedDevice, SessionExpired, UnknownSession):
             return Pushed()
 
-    def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed:
+    def _send(self, outgoing: Outgoing, *, is_resumed: bool = False) -> Pushed | None:
+        """Send a session; None where it was dropped, and what is left is to be sealed anew."""
         outcome = None
         if self._outbox.outgoing_tables():
             with self._store.write():
@@ -310,11 +331,18 @@ class SyncEngine:
                     report=self._report,
                     cancellation=self._cancellation,
                 )
-            except (CopiedDevice, SessionExpired, SessionFailed):
+            except push.TooLargeTogether as error:
+                self._batch_bytes = error.most_bytes
                 self._forget_sealed()
-                raise
-            except _SEAL_ANEW:
-                self._outbox.drop_outgoing()
+                return None
+            except SyncError as error:
+                if error.rejects:
+                    self._refuse(error, outgoing.generation)
+                    return None
+                if isinstance(error, CopiedDevice | SessionExpired | SessionFailed):
+                    self._forget_sealed()
+                elif isinstance(error, _SEAL_ANEW):
+                    self._outbox.drop_outgoing()
                 raise
         point("push.answered")
         self._outbox.drop_incoming()  # begun before this push, so it holds older rows
@@ -326,6 +354,26 @@ class SyncEngine:
             outcome,
             is_resumed=is_resumed,
         )
+
+    def _refuse(self, error: SyncError, generation: int) -> None:
+        """Mark the rows for which a session was refused, and drop it. It is not at the server: a
+        batch of it was refused, or it failed.
+
+        Raises:
+            SyncError: that error, where it names no row that was not refused in this sync before.
+        """
+        named = {(r.table, msgspec.json.encode(r.key)) for r in error.rejects}
+        with self._store.write():
+            before = self._store.count(STATE.count_rejects)
+            marked = rejects.mark(self._store, error.rejects, generation)
+            self._rejected_rows += self._store.count(STATE.count_rejects) - before
+            self._store.run(STATE.set_sealed, {"session_id": None})
+            point("push.refusing")
+        point("push.refused")
+        self._outbox.drop_outgoing()
+        if not marked or named <= self._refused:
+            raise error
+        self._refused |= named
 
     def _forget_sealed(self) -> None:
         """Drop a session of which the server has nothing: that is certain."""
@@ -403,6 +451,12 @@ class SyncEngine:
             self._warnings.append(
                 f"{pulled.lost_rows} edits of this device lost against others of the same rows; "
                 f"look at them with syncsession-client conflicts {self._database}"
+            )
+        if pulled.refused_rows:
+            self._warnings.append(
+                f"{pulled.refused_rows} rows from the server do not fit here "
+                f"({pulled.refused_reason}): they come again with each sync, until the row that is "
+                "in their way has changed"
             )
         if pulled.outdated_rows:
             self._warnings.append(
@@ -502,5 +556,7 @@ def _pulled(earlier: Pulled, later: Pulled) -> Pulled:
         earlier.kept_rows + later.kept_rows,
         earlier.outdated_rows + later.outdated_rows,
         earlier.lost_rows + later.lost_rows,
+        later.refused_rows,
+        later.refused_reason,
         earlier.orphans + later.orphans,
     )

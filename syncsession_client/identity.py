@@ -473,6 +473,7 @@ def _describe(
     targets: Mapping[tuple[str, str], str | None],
 ) -> Table:
     key = set(table.key) if kind == "local" else set()
+    defaulted = {name for r in references if r.on_delete == "SET DEFAULT" for name in r.columns}
     return Table(
         name=table.name,
         key_kind=kind,
@@ -483,6 +484,8 @@ def _describe(
                 c.affinity,
                 c.collation,
                 None if c.name in key else targets.get((table.name, c.name)),
+                c.not_null,
+                c.default if c.name in defaulted else None,
             )
             for c in table.columns
         ),
@@ -490,6 +493,7 @@ def _describe(
         unique=table.unique,
         sql=table.sql,
         indexes=table.indexes,
+        unique_keys=table.unique_keys,
     )
 
 

@@ -2,7 +2,7 @@
 
 import time
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +13,17 @@ from .fold import is_folded
 from .identity import SyncTable
 from .outbox import Outbox, Outgoing
 from .progress import NEVER, Cancellation, Progress, Report
-from .protocol import batches, bodies
-from .protocol.errors import SessionExpired, SessionFailed, StillCommitting
+from .protocol import batches, bodies, images
+from .protocol.errors import (
+    RowsRejected,
+    SessionExpired,
+    SessionFailed,
+    StillCommitting,
+    SyncError,
+    TooLarge,
+)
 from .protocol.kill_points import point
+from .protocol.rejects import Reject
 from .protocol.session_set import SessionSet
 from .rows import ROWS
 from .store import STATE, DeviceStore
@@ -30,14 +38,26 @@ _Sealed = tuple[batches.Row, bytes | None]  # a row as it travels, and the diges
 
 @dataclass(frozen=True)
 class Pushed:
-    """What a push did. `session` is None where nothing had changed."""
+    """What a push did. `session` is None where nothing had changed, or nothing could go.
+
+    `rejected_rows` were refused by the server, each for a reason that _syncsession_rejects names.
+    """
 
     session: int | None = None
     rows: int = 0
+    rejected_rows: int = 0
 
 
 class NotFolded(Exception):  # it is what happened, not a fault
     """A program has written since the fold."""
+
+
+class TooLargeTogether(Exception):  # likewise
+    """The server does not take a batch of several rows; those of at most `most_bytes` may fit."""
+
+    def __init__(self, most_bytes: int) -> None:
+        super().__init__(most_bytes)
+        self.most_bytes = most_bytes
 
 
 def seal(
@@ -46,12 +66,14 @@ def seal(
     tables: Sequence[SyncTable],
     *,
     batch_rows: int,
+    batch_bytes: int = batches.BATCH_BYTES,
     is_to_be_whole: bool = False,
     cancellation: Cancellation = NEVER,
 ) -> Outgoing | None:
     """Write the dirty rows to the outbox as one session, in one read transaction; None if clean.
 
-    A row whose values are those that the server has is not sent; it is settled with the others.
+    A row whose values are those that the server has is not sent; it is settled with the others. One
+    that the server has refused as it is stays.
     The generation is that of the rows as they are read: others may fold at any time.
 
     Raises:
@@ -68,9 +90,10 @@ def seal(
         outgoing = Outgoing(str(uuid.uuid4()), state.device_id, state.generation)
         outbox.begin_outgoing(outgoing)
         for table in tables:
-            if not store.first(ROWS.has_dirty(t=table)):
+            if not store.first(ROWS.has_to_push(t=table)):
                 continue
-            number = _add_batches(store, outbox, table, number, batch_rows, cancellation)
+            found = store.batches(ROWS.dirty(t=table), batch_rows, batch_bytes)
+            number = _add_batches(outbox, table, number, found, cancellation)
             point("seal.inside")
     point("seal.done")
     if number == 0:
@@ -96,6 +119,8 @@ def send(
         CopiedDevice: another copy of the file has pushed what this one has not processed.
         SessionExpired: the server let the session go; seal again.
         SessionFailed: the server refused the session; nothing of it was applied.
+        SyncError: it refused batches for rows in them, all of which are its `rejects`.
+        TooLargeTogether: it takes no batch of that size.
         StillCommitting: there is no outcome after `status_timeout` seconds; send again later.
     """
     tables = outbox.outgoing_tables()
@@ -188,16 +213,15 @@ def acknowledge(
 
 
 def _add_batches(
-    store: DeviceStore,
     outbox: Outbox,
     table: SyncTable,
     number: int,
-    batch_rows: int,
+    dirty: Iterator[list[batches.Row]],
     cancellation: Cancellation,
 ) -> int:
     """Write a table's dirty rows to the outbox, changed ones and others apart; the last number."""
     first = 1 + table.first_digested
-    for rows in store.batches(ROWS.dirty(t=table), batch_rows):
+    for rows in dirty:
         cancellation.check()
         found = batches.digests(row[first:] for row in rows)
         parts: tuple[list[_Sealed], list[_Sealed]] = ([], [])
@@ -240,29 +264,65 @@ def _send_batches(
     received = SessionSet.from_wire(begun["received"])
     encoding = bodies.choose(",".join(begun["encodings"]))
     done = 0
+    refusals: list[SyncError] = []
 
-    def send_one(item: tuple[int, int, str, bytes | None]) -> None:
-        number, _, _, payload = item
-        if payload is None:
-            return
+    def send_one(item: tuple[int, int, str, bytes | None]) -> SyncError | None:
+        """Send a batch; what the server said where it does not take rows of it."""
+        number, _, _, sealed = item
+        if sealed is None:
+            return None
+        payload = sealed
         if encoding != SEALED:
             unpacked = bodies.decompress(payload, SEALED, bodies.UNPACKED_LIMIT)
             payload = bodies.compress(unpacked, encoding)
         point("push.batch")
-        transport.send_batch(outgoing.session_id, number, payload, encoding)
+        try:
+            transport.send_batch(outgoing.session_id, number, payload, encoding)
+        except TooLarge as error:
+            return _too_large(error, sealed)
+        except SyncError as error:
+            if not error.rejects:
+                raise
+            return error
         point("push.batch_sent")
+        return None
 
     items = (
         (number, rows, table, None if number in received else outbox.payload(number))
         for number, table, rows in outbox.outgoing_numbers()
     )
-    for (_, rows, table, _), _ in in_flight(send_one, items, cancellation):
+    for (_, rows, table, _), refusal in in_flight(send_one, items, cancellation):
+        if refusal is not None:
+            refusals.append(refusal)
         done += rows
         report(Progress("push_table", table, done, total))
+    if refusals:
+        refusals[0].rejects = [reject for each in refusals for reject in each.rejects]
+        raise refusals[0]
+
+
+def _too_large(error: TooLarge, sealed: bytes) -> TooLarge:
+    """The error with the one row of the batch as its reason.
+
+    Raises:
+        TooLargeTogether: the batch has several rows.
+    """
+    packed = bodies.decompress(sealed, SEALED, bodies.UNPACKED_LIMIT)
+    batch = batches.decode(packed)
+    if len(batch.rows) > 1:
+        raise TooLargeTogether(len(packed) // 2) from error
+    key = batch.rows[0][batches.META : batches.META + len(batch.key)]
+    error.rejects = [Reject(batch.table, images.shown(batch.key, key), "too_large", str(error))]
+    return error
 
 
 def _check_outcome(status: dict[str, Any]) -> None:
     if status["status"] == "expired":
         raise SessionExpired("the server let the session go before it was committed")
     if status["status"] != "committed":
-        raise SessionFailed(f"the server refused the session: {status['error']['message']}")
+        told = SyncError.from_wire(status["error"])
+        failed = (RowsRejected if told.rejects else SessionFailed)(
+            f"the server refused the session: {told}"
+        )
+        failed.rejects = told.rejects
+        raise failed

@@ -116,6 +116,7 @@ def _follow(store: DeviceStore, change: Change) -> None:
     )
     store.save_registrations(change.registrations)
     capture.install(store, store.tables())
+    capture.show_pending(store)
 
 
 def _find_missed(store: DeviceStore, table: SyncTable, change: Change, allowed: bool) -> None:

@@ -6,18 +6,20 @@ opened by a second SQLite library in this process: closing that would drop the l
 """
 
 import sqlite3
-from collections.abc import Iterable
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from .protocol.tables import Affinity, Reference, folded
+from .protocol.tables import Affinity, Reference, UniqueKey, folded
 
 if TYPE_CHECKING:
     from sqlite_utils.db import Table as UtilsTable
 
 OURS = ("_sync_", "_syncsession_")
 """How the names of everything begin that this project adds to a database."""
+
+_COLLATIONS = frozenset({"BINARY", "NOCASE", "RTRIM"})
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,8 @@ class FoundColumn:
     name: str
     affinity: Affinity
     collation: str
+    not_null: bool = False
+    default: int | float | str | None = None
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,7 @@ class FoundTable:
     sql: str
     indexes: tuple[str, ...]
     fault: str = ""
+    unique_keys: tuple[UniqueKey, ...] = ()
 
     def column(self, name: str) -> FoundColumn | None:
         """The column of that name, whatever its case."""
@@ -113,7 +118,13 @@ def affinity(declared: str, *, strict: bool) -> Affinity:
 def _found(table: "UtilsTable", sql: str, indexes: tuple[str, ...]) -> FoundTable:
     collations = _collations(table)
     columns = tuple(
-        FoundColumn(c.name, affinity(c.type, strict=table.strict), collations.get(c.name, "BINARY"))
+        FoundColumn(
+            c.name,
+            affinity(c.type, strict=table.strict),
+            collations.get(c.name, "BINARY"),
+            bool(c.notnull),
+            _literal(c.default_value),
+        )
         for c in table.columns
     )
     keyed = sorted((c for c in table.columns if c.is_pk), key=lambda c: c.is_pk)
@@ -138,7 +149,34 @@ def _found(table: "UtilsTable", sql: str, indexes: tuple[str, ...]) -> FoundTabl
         ),
         sql=sql,
         indexes=indexes,
+        unique_keys=tuple(_unique_keys(table)),
     )
+
+
+def _unique_keys(table: "UtilsTable") -> Iterator[UniqueKey]:
+    """The UNIQUE constraints that columns alone decide, by collations that every SQLite has."""
+    whole = {i.name for i in table.indexes if i.unique and i.origin != "pk" and not i.partial}
+    for index in table.xindexes:
+        columns = [column for column in index.columns if column.key]
+        collations = tuple(column.coll.upper() for column in columns)
+        if (
+            index.name in whole
+            and all(column.name for column in columns)
+            and _COLLATIONS.issuperset(collations)
+        ):
+            yield UniqueKey(tuple(column.name for column in columns), collations)
+
+
+def _literal(default: str | None) -> int | float | str | None:
+    """The value of a DEFAULT that is a number or a text; None of any other."""
+    if default is None:
+        return None
+    if default[:1] == default[-1:] == "'":
+        return default[1:-1].replace("''", "'")
+    for kind in (int, float):
+        with suppress(ValueError):
+            return kind(default)
+    return None
 
 
 def _collations(table: "UtilsTable") -> dict[str, str]:

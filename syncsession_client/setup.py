@@ -70,6 +70,7 @@ def initialize(
             synced = {t.name for t in planned.tables}
             store.leave_out(name for name in store.found_tables() if name not in synced)
             capture.install(store, store.tables())
+            capture.show_pending(store)
             backfill = Backfill(store, part_rows)
             backfill.mark_some()
             point("init.inside")
@@ -105,8 +106,11 @@ def preview(path: Path, choices: Choices) -> Iterator[str]:
         named = prefixes(planned.tables, {})
         if not store.is_initialized():
             yield from capture.state_statements()
-        for table in arrange(Registration(t, named[t.name]) for t in planned.tables):
+        tables = arrange(Registration(t, named[t.name]) for t in planned.tables)
+        for table in tables:
             yield from (sql for _, sql in capture.statements(table))
+        if not store.is_initialized():
+            yield from capture.pending_statements(tables)
 
 
 def uninstall(path: Path) -> list[str]:
@@ -142,6 +146,7 @@ def _plan(store: DeviceStore, choices: Choices) -> Plan:
 def _add(store: DeviceStore, new: Sequence[SyncTable]) -> int:
     """Install capture for new tables and mark every row of them dirty; all rows that are."""
     capture.install(store, new)
+    capture.show_pending(store)
     capture.remember_schema(store)
     for table in new:
         reconcile.log_missed(store, table)

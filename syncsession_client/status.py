@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from . import reconcile, schema_changes
+from . import held_back, reconcile, schema_changes
 from .fold import fold
 from .protocol.errors import MassDelete
 from .protocol.session_set import SessionSet
@@ -27,6 +27,7 @@ def read_status(path: Path) -> dict[str, Any]:
             with store.write():
                 reconcile.refresh(store, allow_mass_delete=False)
                 fold(store, store.tables())
+                held_back.find(store)
             warnings += schema_changes.warnings(store)
         except MassDelete as error:
             warnings.append(str(error))
@@ -44,11 +45,13 @@ def read_status(path: Path) -> dict[str, Any]:
                     "name": t.name,
                     "key": t.table.key_kind,
                     "dirty_rows": store.count(ROWS.count_dirty(t=t)),
+                    "rejected_rows": store.count(ROWS.count_rejected(t=t)),
                     "processed_watermark": processed.get(t.wire_name, SessionSet()).watermark,
                 }
                 for t in tables
             ],
             "missing_tables": [t.name for t in store.all_tables() if t.is_missing],
+            "rejected_rows": sum(store.count(ROWS.count_rejected(t=t)) for t in tables),
             "conflicts": store.count(STATE.count_conflicts),
             "new_tables": schema_changes.newcomers(store),
             "warnings": warnings,

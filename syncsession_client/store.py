@@ -15,7 +15,8 @@ import msgspec
 from xxhash import xxh3_64_intdigest
 
 from .identity import Registration, SyncTable, arrange
-from .protocol.batches import Row, digest, parts, take
+from .protocol import images
+from .protocol.batches import BATCH_BYTES, Row, digest, parts, take
 from .protocol.errors import (
     DatabaseLocked,
     DiskFull,
@@ -56,6 +57,14 @@ class State:
     checked_generation: int
     copied_from: str | None
     corrected_session: int | None
+
+
+class RefusedRow(Unappliable):
+    """A constraint of a table refuses a row, for a `reason` in SQLite's words."""
+
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class DeviceStore:
@@ -137,12 +146,12 @@ class DeviceStore:
         with self._errors():
             yield from self._db.execute(sql, values)
 
-    def batches(self, sql: str, most: int) -> Iterator[list[Row]]:
+    def batches(self, sql: str, most: int, most_bytes: int = BATCH_BYTES) -> Iterator[list[Row]]:
         """The rows of a statement, as many at a time as one batch may have."""
         with self._errors():
             cursor = self._db.execute(sql)
-            while rows := take(cursor, most):
-                yield from parts(rows)
+            while rows := take(cursor, most, most_bytes):
+                yield from parts(rows, most_bytes)
 
     def first(self, sql: str, values: Any = None) -> tuple[Any, ...] | None:
         """The first row of a statement, or None."""
@@ -360,6 +369,7 @@ class DeviceStore:
         self._db.create_scalar_function("row_digest", digest)
         self._db.create_scalar_function("row_part", lambda *values: msgspec.msgpack.encode(values))
         self._db.create_scalar_function("digest_of_parts", _digest_of_parts)
+        self._db.create_scalar_function("row_image", _row_image)
 
     def _leave_as_it_is(self) -> None:
         """Write nothing, not even what was committed to a WAL that nobody else holds open."""
@@ -393,8 +403,9 @@ class DeviceStore:
         except apsw.SQLError as error:
             raise Unappliable(f"{self.path}: {error}") from error
         except apsw.ConstraintError as error:
-            raise Unappliable(
-                f"{self.path} refuses a row: {error}; change the row in its way and sync again"
+            raise RefusedRow(
+                f"{self.path} refuses a row: {error}; change the row in its way and sync again",
+                str(error).removeprefix("ConstraintError: "),
             ) from error
         except UnicodeDecodeError as error:
             raise UnsyncableValue(
@@ -435,6 +446,12 @@ def _digest_of_parts(*parts: Any) -> bytes:
     """The digest of a row whose values were encoded some at a time."""
     decode = msgspec.msgpack.decode
     return digest(*(value for part in parts for value in decode(part)))
+
+
+def _row_image(*row: Any) -> str:
+    """The image of values, by columns that are listed as JSON before them."""
+    columns, *values = row
+    return images.encode(json.loads(columns), values)
 
 
 _DEFINITIONS = frozenset(

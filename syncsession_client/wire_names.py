@@ -71,6 +71,10 @@ def _renamed(table: SyncTable, sent: dict[str, str], columns: dict[str, dict[str
         key=tuple(own.get(name, name) for name in here.key),
         columns=tuple(_column(column, own, sent) for column in here.columns),
         references=tuple(_reference(r, own, sent, columns) for r in here.references),
+        unique_keys=tuple(
+            replace(u, columns=tuple(own.get(name, name) for name in u.columns))
+            for u in here.unique_keys
+        ),
     )
     return told if told == here else replace(told, here=here)
 

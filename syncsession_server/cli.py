@@ -15,6 +15,7 @@ from . import audit, conflict_log, history, logs, revert, versions
 from .app import current_store, open_store
 from .conflicts import DEFAULT
 from .policies import list_policies, set_policy
+from .registry import leave_references
 from .serving import serve
 from .settings import Described, Settings, described, read
 from .settings_file import SettingsFile, read_file
@@ -176,16 +177,26 @@ def policy() -> None:
 @policy.command("set")
 @click.argument("table")
 @click.argument("policy")
+@click.option(
+    "--unique",
+    metavar="COLUMNS",
+    help="The policy is of these columns, which are UNIQUE together: merge or reject.",
+)
 @setting_options("database")
-def set_one(table: str, policy: str, database: str) -> None:
+def set_one(table: str, policy: str, unique: str | None, database: str) -> None:
     """Give TABLE, of every tenant, the POLICY by which its conflicts are decided from now on.
 
     last_in_wins (the default), server_wins, newest_wins, merge, or python:module.function.
 
+    Of columns that are UNIQUE, whether a new row that has what another row has becomes that row
+    (merge: the default where keys are each device's own integers), or is refused (reject).
+
     \b
     Example:
         syncsession-server policy set customers merge
+        syncsession-server policy set customers reject --unique email
     """
+    table = f"{table}({unique})" if unique else table
     asyncio.run(_set_policies(read({"database": database}), {table: policy}))
     click.echo(f"{table}: {policy}")
 
@@ -251,28 +262,44 @@ def table() -> None:
 @click.option("--tenant", required=True, help="Whose table.")
 @click.option(
     "--history",
-    "is_on",
-    required=True,
+    "history_is",
     type=click.Choice(["on", "off"]),
     help="Whether to keep every version of its rows, from the next session on.",
 )
+@click.option(
+    "--references",
+    "references_are",
+    type=click.Choice(["on", "off"]),
+    help="Whether its references are to lead to rows that are there, from the next session on.",
+)
 @setting_options("database")
-def set_table(name: str, tenant: str, is_on: str, database: str) -> None:
-    """Keep history of TABLE, which is so unless it is switched off, or keep none.
+def set_table(
+    name: str, tenant: str, history_is: str | None, references_are: str | None, database: str
+) -> None:
+    """Say whether history of TABLE is kept, and its references hold; both are so by default.
 
-    What has been kept stays. Where it is switched on again, it begins anew: what happened meanwhile
-    is in no version.
+    History that has been kept stays. Where it is switched on again, it begins anew: what happened
+    meanwhile is in no version. Switch references off where the applications do not enforce them,
+    and count on that.
 
     \b
     Example:
         syncsession-server table set readings --tenant acme --history off
     """
-    asyncio.run(
-        _with_store(
-            database, lambda store: history.switch(store, tenant, name, is_on=is_on == "on")
-        )
-    )
-    click.echo(f"history of {name} is {is_on}")
+    if history_is is None and references_are is None:
+        raise click.UsageError("say what to set: --history or --references")
+
+    async def put(store: Store) -> None:
+        if history_is is not None:
+            await history.switch(store, tenant, name, is_on=history_is == "on")
+        if references_are is not None:
+            is_checked = references_are == "on"
+            await leave_references(store, tenant, name, is_checked=is_checked)
+
+    asyncio.run(_with_store(database, put))
+    for what, state in (("history", history_is), ("references", references_are)):
+        if state is not None:
+            click.echo(f"{what} of {name}: {state}")
 
 
 @main.command("history")

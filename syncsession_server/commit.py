@@ -5,7 +5,7 @@ import json
 import logging
 from collections.abc import AsyncIterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any
 
@@ -13,12 +13,15 @@ from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
 from syncsession_client.protocol.errors import SyncError, TryLater
 from syncsession_client.protocol.kill_points import point
+from syncsession_client.protocol.tables import folded
 
 from . import history, sessions, signs_of_life
-from .registry import find_layout, with_tables
+from .mending import mend
+from .registry import described_tables, find_layout, with_tables
 from .resolving import Part, resolve
 from .stores import Layout, Store, Transaction
 from .tenants import now
+from .uniqueness import Uniqueness
 
 logger = logging.getLogger(__name__)
 
@@ -100,27 +103,48 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
         "device_id": row.device_id,
         "now": now(),
     }
-    tables, is_corrected = await _apply_rows(store, tx, session, stamp)
+    described = await described_tables(store, tx, stamp["tenant_id"])
+    uniqueness = Uniqueness(store, tx, stamp, described)
+    applied = await _apply_rows(store, tx, session, stamp, uniqueness)
+    settled = await uniqueness.settle()
+    written, deleted = applied.tables | settled.tables, applied.deleted | settled.deleted
+    mended = await mend(store, tx, stamp, described, written, deleted)
+    is_corrected = applied.is_corrected or settled.is_corrected or mended.is_corrected
     committed = stamp | {"is_corrected": int(is_corrected), "now": now()}
-    await history.write(store, tx, committed, tables)
+    await history.write(store, tx, committed, written | mended.tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
 
 
+@dataclass
+class _Applied:
+    """The tables that were written to, those in which rows were deleted; whether a row became
+    another than the device has pushed.
+    """
+
+    tables: set[str]
+    deleted: set[str] = field(default_factory=set)
+    is_corrected: bool = False
+
+
 async def _apply_rows(
-    store: Store, tx: Transaction, session: dict[str, Any], stamp: dict[str, Any]
-) -> tuple[set[str], bool]:
-    """The tables that were written to; whether a row became another than the device has pushed."""
+    store: Store,
+    tx: Transaction,
+    session: dict[str, Any],
+    stamp: dict[str, Any],
+    uniqueness: Uniqueness,
+) -> _Applied:
     counts = {name: int(n) for name, n in await tx.all(store.sql.sessions.staged_rows, session)}
     await history.begin(store, tx, stamp, counts)
+    await uniqueness.begin(map(folded, counts))
     current: tuple[_Shape, Part] | None = None
-    is_corrected = False
+    applied = _Applied({folded(name) for name in counts})
     async for group in _staged(store, tx, session):
         shape = _shape(group[0])
         if current is None or current[0] != shape:
             if current is not None:
-                is_corrected |= await _write(store, tx, current[1], stamp)
+                await _write(store, tx, current[1], stamp, applied, uniqueness)
             name, columns = shape
             table, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
             staged = await tx.stage(layout, stamp, counts[name])
@@ -128,8 +152,8 @@ async def _apply_rows(
         part = current[1]
         await part.staged.add(await asyncio.to_thread(_encode, part.layout, group))
     if current is not None:
-        is_corrected |= await _write(store, tx, current[1], stamp)
-    return set(counts), is_corrected
+        await _write(store, tx, current[1], stamp, applied, uniqueness)
+    return applied
 
 
 async def _staged(
@@ -159,13 +183,21 @@ def _encode(layout: Layout, group: list[Batch]) -> list[Row]:
     return [row for batch in group for row in layout.encode(batch.rows)]
 
 
-async def _write(store: Store, tx: Transaction, part: Part, stamp: dict[str, Any]) -> bool:
-    """Write the rows that were staged; whether one became another than the device has pushed."""
+async def _write(
+    store: Store,
+    tx: Transaction,
+    part: Part,
+    stamp: dict[str, Any],
+    applied: _Applied,
+    uniqueness: Uniqueness,
+) -> None:
+    """Write the rows that were staged."""
     rows, names = store.sql.rows, part.staged.names
     await tx.run(rows.insert_new(**names), stamp)
-    is_corrected = await resolve(store, tx, part, stamp)
+    applied.is_corrected |= await resolve(store, tx, part, stamp)
     await tx.run(rows.upsert(**names), stamp)
-    await tx.run(rows.tombstone(**names), stamp)
+    if await tx.run(rows.tombstone(**names), stamp):
+        applied.deleted.add(folded(part.table.name))
     point("server.commit_table_written")
+    await uniqueness.note(part)
     await part.staged.clear()
-    return is_corrected

@@ -1,12 +1,20 @@
-"""The log of conflicts: what a person reads of it."""
+"""The log of conflicts: what is written into it, and what a person reads of it."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from syncsession_client.protocol import images
+from syncsession_client.protocol.batches import META, Row
+from syncsession_client.protocol.tables import Table, folded
 
+from .authors import Author, key_hash
+from .conflicts import Version
+from .references import places
 from .stores import Store, Transaction
+
+POLICY, UNIQUE, REFERENCE = range(3)
+"""The step of a decision: what came to it, in the order in which a session is looked at."""
 
 _FIELDS = (
     *("session", "table", "key", "kind", "policy", "outcome", "note"),
@@ -15,6 +23,69 @@ _FIELDS = (
     *("theirs_session", "created_at_utc"),
 )
 _JSON = ("key", "mine", "theirs")
+
+
+def record(
+    stamp: Mapping[str, Any],
+    table: Table,
+    row: Row,
+    *,
+    kind: str,
+    policy: str,
+    outcome: str,
+    mine: Version,
+    theirs: Version,
+    loser: str | None,
+    note: str | None = None,
+    step: int = POLICY,
+) -> dict[str, Any]:
+    """The parameters of `conflicts.add`: what the session of `stamp` decided of a row.
+
+    `row` is the one that was here, as it travels.
+    """
+    key = images.encode(table.wire_key, row[META : META + len(table.wire_key)])
+    return conflict_key(stamp, table, row, step=step) | {
+        "row_key": key,
+        "kind": kind,
+        "policy": policy,
+        "outcome": outcome,
+        "note": note,
+        "mine": _image(mine),
+        "mine_user_id": mine.user,
+        "mine_by": mine.by,
+        "mine_at_utc": mine.at_utc,
+        "mine_device_id": mine.device,
+        "theirs": _image(theirs),
+        "theirs_user_id": theirs.user,
+        "theirs_by": theirs.by,
+        "theirs_at_utc": theirs.at_utc,
+        "theirs_device_id": theirs.device,
+        "theirs_number": row[0],
+        "loser_device_id": loser,
+        "created_at_utc": stamp["now"],
+    }
+
+
+def conflict_key(stamp: Mapping[str, Any], table: Table, row: Row, *, step: int) -> dict[str, Any]:
+    """What one decision of a session is known by."""
+    return {
+        "tenant_id": stamp["tenant_id"],
+        "number": stamp["number"],
+        "table_name": folded(table.name),
+        "key_hash": key_hash(table, row),
+        "step": step,
+    }
+
+
+def version(table: Table, row: Row, author: Author) -> Version:
+    """A row of the server, as it travels, as what its author made of it."""
+    at = places(table)
+    values = None if row[3] else {name: row[at[folded(name)]] for name in table.value_columns}
+    return Version(values, row[1], author.ended_at_utc, row[2], author.user, author.device)
+
+
+def _image(version: Version) -> str | None:
+    return None if version.row is None else images.encode(tuple(version.row), version.row.values())
 
 
 async def list_conflicts(store: Store, tenant_id: str, most: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table, folded
 
 from .registry import find_layout, find_table
-from .stores import Changed, Store, Transaction
+from .stores import Changed, Imaged, Store, Transaction
 
 
 class State(NamedTuple):
@@ -124,8 +124,19 @@ async def _keep(
 ) -> int:
     """Add versions of rows in the application's table; how many."""
     table, layout = await find_layout(store, tx, params["tenant_id"], params["table_name"])
-    make, kept = _Maker(table, params, session, is_all, store.image_bytes), 0
-    async for changed in tx.changed(layout, params, is_all=is_all):
+    columns = image_columns(table)
+
+    def image(values: Sequence[Any]) -> str:
+        return _image(columns, values, store.image_bytes)
+
+    imaged = Imaged(columns, image)
+    kept, has_odd = await tx.keep_history(layout, params | session, imaged, is_all=is_all)
+    if kept:
+        point("server.history_written")
+    if not has_odd:
+        return kept
+    make = _Maker(table, params, session, is_all, store.image_bytes)
+    async for changed in tx.changed(layout, params, is_all=is_all, is_odd=True):
         await tx.add_history(await asyncio.to_thread(make, changed))
         kept += len(changed.rows)
         point("server.history_written")

@@ -1,7 +1,9 @@
 """The policies that tables have: by name, or a function of the application's own."""
 
 import importlib
+import json
 import logging
+import re
 from functools import lru_cache
 
 from syncsession_client.protocol.errors import InvalidSetting
@@ -10,18 +12,30 @@ from syncsession_client.protocol.tables import folded
 from . import conflicts
 from .conflicts import BUILT_IN, DEFAULT, Conflict, Decision, Policy
 from .stores import Store, Transaction
+from .unique_keys import POLICIES as UNIQUE_POLICIES
+from .unique_keys import Unique, columns_id
 
 logger = logging.getLogger(__name__)
 
 _OWN = "python:"
+_COLUMNS = re.compile(r"(.+?)\s*\(([^()]+)\)", re.DOTALL)
 
 
-def check_policy(name: str) -> None:
+def check_policy(table: str, name: str) -> None:
     """Refuse a policy that there is not, or whose function cannot be imported here.
+
+    `table` names a table, or columns of it that are unique: `customers`, `customers(email)`.
 
     Raises:
         InvalidSetting: says which there are.
     """
+    if _split(table)[1]:
+        if name not in UNIQUE_POLICIES:
+            raise InvalidSetting(
+                f"there is no policy {name} of what is unique: it is one of "
+                f"{', '.join(UNIQUE_POLICIES)}"
+            )
+        return
     if name in BUILT_IN:
         return
     if not name.startswith(_OWN):
@@ -41,25 +55,47 @@ async def find_policy(store: Store, tx: Transaction | Store, table: str) -> str:
     return str(row[0]) if row else DEFAULT
 
 
+async def find_unique_policy(store: Store, tx: Transaction, unique: Unique) -> str:
+    """The name of the policy of columns that are unique."""
+    named = {"table_name": folded(unique.table.name), "columns": columns_id(unique.columns)}
+    row = await tx.first(store.sql.unique.find_policy, named)
+    return str(row[0]) if row else unique.default_policy
+
+
 async def set_policy(store: Store, table: str, policy: str) -> None:
-    """Give a table a policy, for every tenant; the default one takes away what it had.
+    """Give a table, or columns of it that are unique, a policy, for every tenant; the default one
+    takes away what the table had.
 
     Raises:
         InvalidSetting: there is no such policy.
     """
-    check_policy(policy)
-    params = {"table_name": folded(table), "policy": policy}
+    check_policy(table, policy)
+    name, columns = _split(table)
+    params = {"table_name": folded(name), "policy": policy}
+    if columns:
+        named = params | {"columns": columns_id(columns)}
+        await store.run(store.sql.unique.set_policy, named)
+        return
     sql = store.sql.conflicts
     await store.run(sql.delete_policy if policy == DEFAULT else sql.set_policy, params)
 
 
 async def list_policies(store: Store) -> dict[str, str]:
-    """The policies of the tables that have another than the default, by table."""
+    """The policies that are others than the default, by table, or by table and columns."""
 
     async def work(tx: Transaction) -> dict[str, str]:
-        return dict(await tx.all(store.sql.conflicts.list_policies, {}))
+        found = dict(await tx.all(store.sql.conflicts.list_policies, {}))
+        for table, columns, policy in await tx.all(store.sql.unique.list_policies, {}):
+            found[f"{table}({','.join(json.loads(columns))})"] = policy
+        return found
 
     return await store.read(work)
+
+
+def _split(table: str) -> tuple[str, tuple[str, ...]]:
+    """A table, and the columns of it that are named with it."""
+    found = _COLUMNS.fullmatch(table)
+    return (found[1], tuple(found[2].split(","))) if found else (table, ())
 
 
 def decide(name: str, conflict: Conflict) -> Decision:

@@ -14,7 +14,14 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from syncsession_client.protocol import batches, bodies
-from syncsession_client.protocol.batches import LOST_COLUMNS, LOST_KEY, Batch, Row
+from syncsession_client.protocol.batches import (
+    LOST_COLUMNS,
+    LOST_KEY,
+    MERGED_COLUMNS,
+    MERGED_KEY,
+    Batch,
+    Row,
+)
 from syncsession_client.protocol.errors import ReseedRequired, UnknownPull
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.session_set import SessionSet
@@ -63,7 +70,9 @@ class Limits:
 
 
 class _Made(NamedTuple):
-    """A batch, compressed as SPOOLED. `kind` is "lost" where the rows are versions that lost."""
+    """A batch, compressed as SPOOLED. `kind`: "lost", where the rows are versions that lost, or
+    "merged", where they are pairs of keys.
+    """
 
     table: str
     rows: int
@@ -144,7 +153,8 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
         unseen = _unseen(store, tx, tenant_id, request, settled, limits.batch_rows)
         lost = _lost(store, tx, tenant_id, request, settled, limits.batch_rows)
         try:
-            for batches_made in (unseen, lost):
+            merged = _merged(store, tx, tenant_id, request, settled, limits.batch_rows)
+            for batches_made in (unseen, lost, merged):
                 async with aclosing(batches_made):
                     async for made in batches_made:
                         await spool.add(made)
@@ -272,10 +282,31 @@ async def _lost(
     if await tx.first(sql.has_lost, device | {"after": after}) is None:
         return
     for name, processed, _ in request.asked:
-        pack = _LostPacker(name, batch_rows)
+        pack = _PlainPacker(name, batch_rows, "lost", LOST_KEY, LOST_COLUMNS)
         for first, last in (settled - processed).ranges:
             params = device | {"table_name": folded(name), "first": first, "last": last}
             async for made in tx.stream(sql.select_lost, params, pack):
+                yield made
+
+
+async def _merged(
+    store: Store,
+    tx: Transaction,
+    tenant_id: str,
+    request: PullRequest,
+    settled: SessionSet,
+    batch_rows: int,
+) -> AsyncGenerator[_Made, None]:
+    """The rows that became others in the sessions that the device has not processed."""
+    sql, tenant = store.sql.unique, {"tenant_id": tenant_id}
+    after = min((asked.processed.watermark for asked in request.asked), default=0)
+    if await tx.first(sql.has_merged, tenant | {"after": after}) is None:
+        return
+    for name, processed, _ in request.asked:
+        pack = _PlainPacker(name, batch_rows, "merged", MERGED_KEY, MERGED_COLUMNS)
+        for first, last in (settled - processed).ranges:
+            params = tenant | {"table_name": folded(name), "first": first, "last": last}
+            async for made in tx.stream(sql.select_merged, params, pack):
                 yield made
 
 
@@ -300,16 +331,19 @@ class _Packer:
 
 
 @dataclass(frozen=True)
-class _LostPacker:
-    """Makes batches of versions that lost."""
+class _PlainPacker:
+    """Makes batches of rows that are not the application's, but tell of them."""
 
     table: str
     batch_rows: int
+    kind: str
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
 
     def __call__(self, rows: Iterator[Row]) -> _Made | None:
         taken = batches.take(rows, self.batch_rows)
         if not taken:
             return None
-        batch = Batch(self.table, LOST_KEY, LOST_COLUMNS, taken)
+        batch = Batch(self.table, self.key, self.columns, taken)
         payload = bodies.compress(batches.encode(batch), SPOOLED)
-        return _Made(self.table, len(taken), payload, "lost")
+        return _Made(self.table, len(taken), payload, self.kind)

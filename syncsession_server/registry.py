@@ -1,7 +1,8 @@
 """The registry of application tables: made as devices describe them, widened later."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
@@ -75,6 +76,62 @@ async def tenant_tables(store: Store, tenant_id: str) -> list[Table]:
         return [msgspec.json.decode(definition, type=Table) for (definition,) in rows]
 
     return await store.read(work)
+
+
+class Described(NamedTuple):
+    """A table as a device of the tenant described it last, with the columns of all its devices, and
+    as the database is to have it; whether it has; whether its references are left alone.
+    """
+
+    latest: Table
+    known: Table
+    whole: Table
+    is_built: bool
+    is_unchecked: bool
+
+
+async def leave_references(store: Store, tenant_id: str, name: str, *, is_checked: bool) -> None:
+    """Look after the references of a tenant's table, or let them lead where they will."""
+    sql = store.sql.tables.check_references if is_checked else store.sql.tables.leave_references
+    await store.run(sql, {"tenant_id": tenant_id, "name": folded(name)})
+
+
+async def described_tables(store: Store, tx: Transaction, tenant_id: str) -> dict[str, Described]:
+    """The tenant's tables by their names in lower case, parents first."""
+    rows = await tx.all(store.sql.tables.list_described, {"tenant_id": tenant_id})
+    found = [
+        Described(
+            _decoded(latest), _decoded(known), _decoded(whole), whole == built, bool(is_unchecked)
+        )
+        for latest, known, whole, built, is_unchecked in rows
+    ]
+    return {folded(each.known.name): each for each in found}
+
+
+@lru_cache(4096)
+def _decoded(text: str) -> Table:
+    """Kept: a session looks at all tables of its tenant, mostly those of the last session."""
+    return msgspec.json.decode(text, type=Table)
+
+
+class Layouts:
+    """How tables of a tenant are kept, with all of their columns.
+
+    For work that is done `with_tables`, since a table may have to be built first.
+    """
+
+    def __init__(self, store: Store, described: Mapping[str, Described]) -> None:
+        self._store, self._described = store, described
+        self._made: dict[str, Layout] = {}
+
+    def __getitem__(self, table: Table) -> Layout:
+        name = folded(table.name)
+        if name not in self._made:
+            _, known, whole, is_built, _ = self._described[name]
+            if not is_built:
+                raise _TableBehind(name)
+            self._made[name] = self._store.layout(known, known.wire_columns, whole)
+        return self._made[name]
 
 
 async def find_table(store: Store, tx: Transaction | Store, tenant_id: str, name: str) -> Table:

@@ -6,33 +6,18 @@ that do not stand as they came are taken out of the staged ones.
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
-from xxhash import xxh3_128_digest
-
-from syncsession_client.protocol import images
-from syncsession_client.protocol.batches import META, Row, encode_values
+from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Table, folded
 
 from . import policies
+from .authors import Authors
+from .conflict_log import record
 from .conflicts import WITHOUT_BASE, Conflict, Decision, Version
 from .stores import Layout, Staged, Store, Transaction
 from .versions import base_images
-
-
-@dataclass(frozen=True)
-class _Pusher:
-    """Who pushed a session, and when the server had it."""
-
-    device: str | None = None
-    user: str | None = None
-    ended_at_utc: str = ""
-    is_corrected: int = 0
-    is_merged: bool = False  # what it pushed is a part of the version
-
-
-_FORGOTTEN = _Pusher()
 
 
 @dataclass(frozen=True)
@@ -70,7 +55,7 @@ class _Resolving:
         hints = int(part.table.key_kind == "local" and part.table.key[0] in part.columns[:1])
         self._first = META + len(part.table.wire_key) + hints
         self._columns = part.columns[hints:]
-        self._pushers: dict[int, _Pusher] = {}
+        self._authors = Authors(store, tx, stamp)
         self.is_corrected = False
 
     async def run(self) -> None:
@@ -125,14 +110,14 @@ class _Resolving:
         return {name: values.get(folded(name)) for name in self._columns}
 
     async def _conflict(self, theirs: Row, mine: Row, base: dict[str, Any] | None) -> Conflict:
-        pusher = await self._author(theirs)
+        author = await self._authors.of(self._table, theirs)
         key_end = META + len(self._table.wire_key)
-        received = pusher.ended_at_utc or self._stamp["now"]
+        received = author.ended_at_utc or self._stamp["now"]
         return Conflict(
             self._table.name,
             dict(zip(self._table.wire_key, theirs[META:key_end], strict=True)),
             base,
-            Version(self._row(theirs), theirs[1], received, theirs[2], pusher.user, pusher.device),
+            Version(self._row(theirs), theirs[1], received, theirs[2], author.user, author.device),
             Version(
                 self._row(mine),
                 mine[1],
@@ -142,7 +127,7 @@ class _Resolving:
                 self._stamp["device_id"],
             ),
             is_new=mine[0] is None,
-            is_own=pusher.device == self._stamp["device_id"] and not pusher.is_merged,
+            is_own=author.device == self._stamp["device_id"] and not author.is_merged,
         )
 
     def _row(self, row: Row) -> dict[str, Any] | None:
@@ -150,30 +135,6 @@ class _Resolving:
         if row[3]:
             return None
         return dict(zip(self._columns, row[self._first :], strict=True))
-
-    async def _author(self, theirs: Row) -> _Pusher:
-        """Who pushed the version here. A session that lost against it has only touched it, and one
-        that was merged with another's has pushed a part of it.
-        """
-        pusher = await self._pusher(theirs[0])
-        if not pusher.is_corrected:
-            return pusher
-        named = {"table_name": folded(self._table.name), "key_hash": self._key_hash(theirs)}
-        ours = {"tenant_id": self._stamp["tenant_id"], "number": theirs[0]}
-        found = await self._tx.first(self._store.sql.conflicts.find_corrected, ours | named)
-        if found is None:
-            return pusher
-        outcome, device, user = found
-        if outcome == "merged":
-            return replace(pusher, is_merged=True)
-        return _Pusher(device, user, pusher.ended_at_utc)
-
-    async def _pusher(self, number: int) -> _Pusher:
-        if number not in self._pushers:
-            ours = {"tenant_id": self._stamp["tenant_id"], "number": number}
-            row = await self._tx.first(self._store.sql.conflicts.find_session, ours)
-            self._pushers[number] = _Pusher(*row) if row else _FORGOTTEN
-        return self._pushers[number]
 
     def _merged(self, theirs: Row, conflict: Conflict, decision: Decision) -> Row:
         """The row as staging takes it: an edit, by who pushes, of the version that is here."""
@@ -184,36 +145,19 @@ class _Resolving:
     def _record(
         self, policy: str, theirs: Row, conflict: Conflict, decision: Decision
     ) -> dict[str, Any]:
-        mine, other = conflict.mine, conflict.theirs
-        losers = {"mine": mine.device, "theirs": other.device, None: None}
-        return {
-            "tenant_id": self._stamp["tenant_id"],
-            "number": self._stamp["number"],
-            "table_name": folded(self._table.name),
-            "key_hash": self._key_hash(theirs),
-            "row_key": images.encode(tuple(conflict.key), conflict.key.values()),
-            "kind": conflict.kind,
-            "policy": policy,
-            "outcome": decision.outcome,
-            "note": decision.note,
-            "mine": _image(mine),
-            "mine_user_id": mine.user,
-            "mine_by": mine.by,
-            "mine_at_utc": mine.at_utc,
-            "mine_device_id": mine.device,
-            "theirs": _image(other),
-            "theirs_user_id": other.user,
-            "theirs_by": other.by,
-            "theirs_at_utc": other.at_utc,
-            "theirs_device_id": other.device,
-            "theirs_number": theirs[0],
-            "loser_device_id": losers[decision.loser],
-            "created_at_utc": self._stamp["now"],
-        }
-
-    def _key_hash(self, row: Row) -> bytes:
-        """16 bytes that stand for the key in an index."""
-        return xxh3_128_digest(encode_values(row[META : META + len(self._table.wire_key)]))
+        losers = {"mine": conflict.mine.device, "theirs": conflict.theirs.device, None: None}
+        return record(
+            self._stamp,
+            self._table,
+            theirs,
+            kind=conflict.kind,
+            policy=policy,
+            outcome=decision.outcome,
+            note=decision.note,
+            mine=conflict.mine,
+            theirs=conflict.theirs,
+            loser=losers[decision.loser],
+        )
 
 
 def _decisions(policy: str, conflicts: list[Conflict]) -> list[Decision]:
@@ -224,7 +168,3 @@ def _decision(policy: str, conflict: Conflict) -> Decision:
     if conflict.is_unfounded:  # nobody loses; it is written down whose the version is
         return Decision("theirs", note="the row that was deleted is another of the same key")
     return Decision("mine") if conflict.is_none else policies.decide(policy, conflict)
-
-
-def _image(version: Version) -> str | None:
-    return None if version.row is None else images.encode(tuple(version.row), version.row.values())

@@ -23,6 +23,11 @@ def row_keys(table: Table, rows: Sequence[Row]) -> Sequence[bytes]:
     return sync_keys(columns, collations)
 
 
+def row_key(table: Table, key: Sequence[Any]) -> bytes:
+    """The key of one row, by its values."""
+    return row_keys(table, [(*(None,) * META, *key)])[0]
+
+
 def sync_keys(columns: Sequence[Sequence[Any]], collations: Sequence[str]) -> list[bytes]:
     """The keys of rows, of which `columns` are the values, as bytes: at most 255 each.
 

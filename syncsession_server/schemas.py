@@ -11,12 +11,22 @@ from syncsession_client.protocol.session_set import SessionSet
 from syncsession_client.protocol.tables import MOST_COLUMNS, MOST_NAME, MOST_TABLES, Table
 
 _AFFINITIES = ("integer", "real", "text", "blob", "numeric")
+_COLLATIONS = ("BINARY", "NOCASE", "RTRIM")
 _MOST_ROWS = 10**12
+_MOST_DEFAULT = 1000
+_INT64 = range(-(2**63), 2**63)
 
 
 def _no_nul(name: str) -> None:
     if "\0" in name:
         raise ValidationError("A name cannot hold NUL.")
+
+
+def _is_literal(value: Any) -> None:
+    is_integer = type(value) is int and value in _INT64
+    is_text = type(value) is str and len(value) <= _MOST_DEFAULT
+    if not (value is None or is_integer or is_text or type(value) is float):
+        raise ValidationError("A default is a number of 64 bits, or a short text.")
 
 
 def _name() -> fields.String:
@@ -51,8 +61,21 @@ class ColumnSchema(Schema):
 
     name = _name()
     affinity = fields.String(required=True, validate=validate.OneOf(_AFFINITIES))
-    collation = fields.String(validate=validate.OneOf(("BINARY", "NOCASE", "RTRIM")))
+    collation = fields.String(validate=validate.OneOf(_COLLATIONS))
     row_id_of = fields.String(allow_none=True, validate=[validate.Length(1, MOST_NAME), _no_nul])
+    not_null = fields.Boolean()
+    default = fields.Raw(allow_none=True, validate=_is_literal)
+
+
+class UniqueKeySchema(Schema):
+    """Columns of a described table that are unique together."""
+
+    columns = _names(least=1)
+    collations = fields.List(
+        fields.String(validate=validate.OneOf(_COLLATIONS)),
+        required=True,
+        validate=validate.Length(1, MOST_COLUMNS),
+    )
 
 
 class ReferenceSchema(Schema):
@@ -80,6 +103,7 @@ class TableSchema(Schema):
     sql = _text()
     indexes = fields.List(_text(), validate=validate.Length(max=1000))
     here = fields.Nested(lambda: TableSchema(exclude=("here",)))
+    unique_keys = fields.List(fields.Nested(UniqueKeySchema), validate=validate.Length(max=1000))
 
     @post_load
     def make(self, data: dict[str, Any], **_: Any) -> Table:

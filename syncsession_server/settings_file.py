@@ -5,6 +5,7 @@ database = "mysql://server@localhost/syncsession"
 
 [policies]
 customers = "server_wins"
+"customers(email)" = "reject"
 """
 
 import tomllib
@@ -45,7 +46,7 @@ def read_file(path: Path) -> SettingsFile:
         raise InvalidSetting(f"{path}: there is no setting {', '.join(unknown)}")
     for table, policy in policies.items():
         try:
-            check_policy(str(policy))
+            check_policy(table, str(policy))
         except InvalidSetting as error:
             raise InvalidSetting(f"{path}, policy of {table}: {error}") from error
     return SettingsFile({name: _text(value) for name, value in found.items()}, policies)

@@ -2,13 +2,17 @@
 hold. No I/O.
 """
 
+import hashlib
 import re
-from typing import Any
+from itertools import islice
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
-from syncsession_client.protocol.batches import META, Batch
+from syncsession_client.protocol import images
+from syncsession_client.protocol.batches import META, Batch, Row
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
+from syncsession_client.protocol.rejects import MOST_REJECTS, Code, Reject
 from syncsession_client.protocol.tables import MOST_COLUMNS, Column, Table, folded
 
 _OUR_COLUMNS = re.compile(
@@ -24,7 +28,30 @@ _META_TYPES: tuple[set[type], ...] = (
     {int},
 )
 _MOST_META = 255
+_MOST_INDEXED = 8  # columns, so that an index of all is as long as MySQL allows
+_T = TypeVar("_T")
+_MOST_KEY = 1 << 20
+"""Bytes of the texts and BLOBs of a key together."""
+_UTF8 = 4  # bytes of a character, at most
 _STORABLE = frozenset({type(None), int, float, str, bytes})
+
+
+def indexed_columns(table: Table) -> list[tuple[str, ...]]:
+    """The columns of each reference that an index is of use for: not those that begin the key."""
+    known = {folded(c.name): c.name for c in table.columns}
+    key = tuple(map(folded, table.key)) if table.key_kind == "global" else ()
+    found: dict[tuple[str, ...], tuple[str, ...]] = {}
+    for reference in table.references:
+        columns = tuple(map(folded, reference.columns))
+        is_known = bool(columns) and known.keys() >= set(columns)
+        if reference.declared and is_known and key[: len(columns)] != columns:
+            found[columns] = tuple(known[name] for name in columns)
+    return [columns for columns in found.values() if len(columns) <= _MOST_INDEXED]
+
+
+def hashed(*names: str) -> str:
+    """12 characters that stand for names."""
+    return hashlib.sha256("\0".join(names).encode()).hexdigest()[:12]
 
 
 def column_name(name: str) -> str:
@@ -59,7 +86,16 @@ def merged(here: Table | None, described: Table) -> Table:
             f"{described.name} would have {len(columns)} columns on the server; the most is "
             f"{MOST_COLUMNS}: sync fewer of them"
         )
-    return msgspec.structs.replace(here, columns=tuple(columns.values()))
+    return msgspec.structs.replace(
+        here,
+        columns=tuple(columns.values()),
+        references=_united(here.references, described.references),
+        unique_keys=_united(here.unique_keys, described.unique_keys),
+    )
+
+
+def _united(here: tuple[_T, ...], described: tuple[_T, ...]) -> tuple[_T, ...]:
+    return (*here, *(each for each in described if each not in here))
 
 
 def _check_key(here: Table, described: Table) -> None:
@@ -134,7 +170,8 @@ def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool)
     """Refuse a batch that does not fit the table; the users, other than `user`, that it names.
 
     Raises:
-        BadRequest: a column that is not there, or a row of another shape or with other values.
+        BadRequest: a column that is not there, or rows of another shape or with other values. Where
+            all of these can be told by their keys, they are its `rejects`.
     """
     known = {folded(name) for name in table.wire_columns}
     columns = [folded(name) for name in batch.columns]
@@ -147,10 +184,46 @@ def check_batch(table: Table, batch: Batch, *, user: str, acts_for_others: bool)
     key_end = META + len(batch.key)
     is_local = table.key_kind == "local"
     if not _is_sound(batch.rows, width, key_end, is_local):
-        faults = ((n, _fault(row, width, key_end, is_local)) for n, row in enumerate(batch.rows))
-        position, fault = next((n, fault) for n, fault in faults if fault)
-        raise BadRequest(f"{table.name}, row {position} of the batch: {fault}")
+        raise _faulty(table.name, batch, width, is_local)
     return set() if acts_for_others else {row[2] for row in batch.rows} - {user, None}
+
+
+def modified_by(batch: Batch, users: set[str], pusher: str) -> list[Reject]:
+    """The rows of a sound batch that one of `users` is said to have modified, as rejects."""
+    reasons = {
+        by: f"it was modified by {by}, and the token is {pusher}'s, which may not act for others"
+        for by in users
+    }
+    listed = ((row, reasons[row[2]]) for row in batch.rows if row[2] in reasons)
+    return [
+        _reject(batch, row, "forbidden_modifier", reason)
+        for row, reason in islice(listed, MOST_REJECTS)
+    ]
+
+
+def _faulty(name: str, batch: Batch, width: int, is_local: bool) -> BadRequest:
+    """What is wrong with the first faulty row; where each has a key, all of them as rejects."""
+    key_end = META + len(batch.key)
+    found = [
+        (n, row, fault)
+        for n, row in enumerate(batch.rows)
+        if (fault := _fault(row, width, key_end, is_local)) is not None
+    ]
+    unknown = [(n, row, fault) for n, row, fault in found if fault.code is None]
+    position, _, fault = (unknown or found)[0]
+    error = BadRequest(f"{name}, row {position} of the batch: {fault.text}")
+    if not unknown:
+        error.rejects = [
+            _reject(batch, row, fault.code, fault.text)
+            for _, row, fault in found[:MOST_REJECTS]
+            if fault.code is not None
+        ]
+    return error
+
+
+def _reject(batch: Batch, row: Row, code: Code, message: str) -> Reject:
+    key = images.shown(batch.key, row[META : META + len(batch.key)])
+    return Reject(batch.table, key, code, message)
 
 
 def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool:
@@ -168,8 +241,31 @@ def _is_sound(rows: list[Any], width: int, key_end: int, is_local: bool) -> bool
         and all(value is None or len(value) <= _MOST_META for value in {*columns[1], *columns[2]})
         and not any(type(None) in kinds for kinds in types[META:key_end])
         and (not is_local or (types[META] == {bytes} and set(map(len, columns[META])) == {16}))
+        and _are_short(types[META:key_end], columns[META:key_end])
         and all(map(_are_numbers, types, columns))
     )
+
+
+def _are_short(kinds: list[set[type]], keys: list[tuple[Any, ...]]) -> bool:
+    """Whether no key, of which `keys` are the columns, is too long; few have to be measured."""
+    if sum(map(_most_bytes, kinds, keys)) <= _MOST_KEY:
+        return True
+    return all(sum(map(_bytes, key)) <= _MOST_KEY for key in zip(*keys, strict=True))
+
+
+def _most_bytes(kinds: set[type], column: tuple[Any, ...]) -> int:
+    """As many bytes as a text or BLOB of a column can have, by their lengths."""
+    if kinds.isdisjoint({str, bytes}):
+        return 0
+    sized = column if kinds <= {str, bytes} else [v for v in column if type(v) in (str, bytes)]
+    return max(map(len, sized)) * (_UTF8 if str in kinds else 1)
+
+
+def _bytes(value: Any) -> int:
+    """Bytes of a text or a BLOB; of a number, none that count."""
+    if type(value) is str:
+        return len(value.encode())
+    return len(value) if type(value) is bytes else 0
 
 
 def _are_numbers(kinds: set[type], column: tuple[Any, ...]) -> bool:
@@ -181,28 +277,55 @@ def _are_numbers(kinds: set[type], column: tuple[Any, ...]) -> bool:
     return float not in kinds or all(v == v for v in column)
 
 
-def _fault(row: Any, width: int, key_end: int, is_local: bool) -> str:
-    """What is wrong with a row, or nothing."""
+class _Fault(NamedTuple):
+    """What is wrong with a row; no code where nothing names the row, since its key is of no use."""
+
+    code: Code | None
+    text: str
+
+
+def _fault(row: Any, width: int, key_end: int, is_local: bool) -> _Fault | None:
+    """What is wrong with a row, or None."""
     if type(row) is not tuple or len(row) != width:
-        return f"it is not an array of {width} values"
-    session, at, by, is_deleted = row[:META]
-    if not _STORABLE.issuperset(map(type, row)):
+        return _Fault(None, f"it is not an array of {width} values")
+    key = row[META:key_end]
+    if fault := _key_fault(key, is_local):
+        return _Fault(None, fault)
+    if fault := _values_fault(row) or _meta_fault(*row[:META]):
+        return _Fault("type", fault)
+    if any(len(value or "") > _MOST_META for value in row[1:3]):
+        return _Fault("length", f"its time or user is longer than {_MOST_META} characters")
+    if sum(map(_bytes, key)) > _MOST_KEY:
+        return _Fault("key_too_long", f"its key is longer than {_MOST_KEY} bytes")
+    return None
+
+
+def _key_fault(key: Row, is_local: bool) -> str:
+    if fault := _values_fault(key):
+        return fault
+    if None in key:
+        return "its key holds NULL"
+    if is_local and not (isinstance(key[0], bytes) and len(key[0]) == 16):
+        return "its row_id is not 16 bytes"
+    return ""
+
+
+def _values_fault(values: Row) -> str:
+    if not _STORABLE.issuperset(map(type, values)):
         return "a value is none of NULL, integer, real, text and blob"
-    for value in row:
+    for value in values:
         if type(value) is int and value not in _INT64:
             return f"the integer {value} has more than 64 bits"
         if value != value:
             return "a real is not a number"
+    return ""
+
+
+def _meta_fault(session: Any, at: Any, by: Any, is_deleted: Any) -> str:
     if is_deleted not in (0, 1) or type(is_deleted) is not int:
         return "is_deleted is neither 0 nor 1"
     if not isinstance(session, int | None) or not isinstance(at, str | None):
         return "its session or time has another type"
     if not isinstance(by, str | None):
         return "its user has another type"
-    if len(at or "") > _MOST_META or len(by or "") > _MOST_META:
-        return f"its time or user is longer than {_MOST_META} characters"
-    if None in row[META:key_end]:
-        return "its key holds NULL"
-    if is_local and not (isinstance(row[META], bytes) and len(row[META]) == 16):
-        return "its row_id is not 16 bytes"
     return ""

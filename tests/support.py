@@ -22,6 +22,7 @@ from syncsession_client.statements import to_pyformat
 from syncsession_client.store import DeviceStore
 from syncsession_server.app import create_app
 from syncsession_server.keys import STORE
+from syncsession_server.registry import leave_references
 from syncsession_server.settings import Settings
 from syncsession_server.stores.mysql import MysqlStore
 from syncsession_server.stores.sqlite import SqliteStore
@@ -185,6 +186,14 @@ class World:
                 db.execute(sql)
             db.commit()
         return device
+
+    def leave_references(self, *tables: str) -> None:
+        """Let references of the tenant's tables lead where they will, as programs have it that do
+        not enforce them.
+        """
+        store = self.server.store
+        for name in tables:
+            self.server.run(leave_references(store, self.tenant, name, is_checked=False))
 
     def chinook(self, name: str, **choices: Any) -> Device:
         """A copy of the Chinook database, in which sync is installed."""

@@ -95,7 +95,7 @@ class Pair:
         self.fold()
         view = f"_sync_{table}".replace('"', '""')
         rows = self.device.rows(f'SELECT * FROM "{view}" ORDER BY 1, 2')
-        return [(*r[:-5], r[-5], r[-4]) for r in rows]
+        return [(*r[:-6], r[-6], r[-5]) for r in rows]
 
     def dirty(self, table: str) -> list[tuple[Any, ...]]:
         """The dirty shadow rows after a fold: (key…, is_deleted)."""

@@ -2,10 +2,14 @@
 
 -- name: objects
 -- Everything but SQLite's own tables. Returns (type, name, table, sql), in order of creation; the
--- type of a virtual table is `virtual`, that of a table which it keeps its content in `shadow`.
+-- type of a virtual table is `virtual`, that of a table which it keeps its content in `shadow`. The list
+-- of tables is read once: for each row it would look at every view again.
+WITH l AS MATERIALIZED (
+    SELECT p.name, p.type FROM pragma_table_list AS p WHERE p.schema = 'main'
+)
 SELECT iif(l.type IN ('virtual', 'shadow'), l.type, m.type), m.name, m.tbl_name, m.sql
   FROM sqlite_master AS m
-  LEFT JOIN pragma_table_list AS l ON l.schema = 'main' AND l.name = m.name
+  LEFT JOIN l ON l.name = m.name
  WHERE m.name NOT LIKE 'sqlite\_%' ESCAPE '\'
    AND m.sql IS NOT NULL
  ORDER BY m.rowid;

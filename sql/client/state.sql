@@ -60,15 +60,83 @@ CREATE TABLE _syncsession_conflicts (
     restored_at_utc TEXT
 );
 
+-- name: create_rejects
+-- Rows that stay here: the server refused them, or they reference one that it refused and has never had.
+-- row_key: JSON, the key here. "identity" names the shadow row: quote() of its identity's columns, with
+-- commas between. is_waiting: 1 where the row goes by itself once what it references is there.
+CREATE TABLE _syncsession_rejects (
+    id INTEGER PRIMARY KEY,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    row_key TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    waits_for INTEGER,
+    is_waiting INTEGER NOT NULL DEFAULT 0,
+    generation INTEGER NOT NULL,
+    "identity" TEXT NOT NULL,
+    rejected_at_utc TEXT NOT NULL,
+    UNIQUE (table_name, "identity")
+);
+
+-- name: drop_rejects
+DROP TABLE _syncsession_rejects;
+
+-- name: has_rejects
+SELECT 1 FROM _syncsession_rejects LIMIT 1;
+
+-- name: count_rejects
+SELECT count(*) FROM _syncsession_rejects;
+
+-- name: list_rejects
+SELECT j.id, j.table_name, j.row_key, j.code, j.message, j.waits_for, j.rejected_at_utc
+  FROM _syncsession_rejects AS j
+ ORDER BY j.id;
+
+-- name: tables_with_rejects
+SELECT DISTINCT j.table_name FROM _syncsession_rejects AS j;
+
+-- name: doubt_waiting
+-- No fold has the number 0: those that still have it in the end wait no more.
+UPDATE _syncsession_rejects
+   SET generation = 0, waits_for = NULL
+ WHERE is_waiting = 1;
+
+-- name: forget_released
+DELETE FROM _syncsession_rejects
+ WHERE is_waiting = 1
+   AND generation = 0;
+
+-- name: forget_reject
+DELETE FROM _syncsession_rejects
+ WHERE id = :id;
+
+-- name: forget_rejects
+DELETE FROM _syncsession_rejects;
+
+-- name: forget_rejects_of
+DELETE FROM _syncsession_rejects
+ WHERE table_name = :table_name;
+
+-- name: forget_rejects_of_missing
+DELETE FROM _syncsession_rejects
+ WHERE table_name NOT IN (SELECT t.name FROM _syncsession_tables AS t WHERE t.is_missing = 0);
+
 -- name: drop_conflicts
 DROP TABLE _syncsession_conflicts;
 
 -- name: add_conflict
+-- A session may be pulled again, for other rows of it: once for each.
 INSERT INTO _syncsession_conflicts (table_name, "row", is_deleted, modified_at_utc, modified_by_user_id,
     kind, policy, outcome, won_by_user_id, won_session, lost_at_utc)
-VALUES (:table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id,
-    :kind, :policy, :outcome, :won_by_user_id, :won_session,
-    coalesce(:lost_at_utc, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
+SELECT :table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id,
+       :kind, :policy, :outcome, :won_by_user_id, :won_session,
+       coalesce(:lost_at_utc, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
+ WHERE NOT EXISTS (SELECT 1
+                     FROM _syncsession_conflicts AS c
+                    WHERE c.won_session = :won_session
+                      AND c.table_name = :table_name
+                      AND c."row" = :row
+                      AND c.lost_at_utc = :lost_at_utc);
 
 -- name: count_conflicts
 SELECT count(*) FROM _syncsession_conflicts WHERE restored_at_utc IS NULL;

@@ -156,7 +156,7 @@ def _uniques(facts: TableFacts) -> Iterator[Finding]:
         names = [folded(name) for name in unique.columns if name is not None]
         if key <= set(names) or any(_is_made(facts, name) for name in unique.columns):
             continue
-        yield _collision(unique)
+        yield _collision(facts.found.name, unique)
     if facts.uniques and _REPLACES.search(_code(facts.found.sql)):
         yield Finding(
             "note",
@@ -176,19 +176,28 @@ def _is_made(facts: TableFacts, column: str | None) -> bool:
     return column in facts.made or bool(_MADE_BY_NAME.search(column))
 
 
-def _collision(unique: UniqueIndex) -> Finding:
+def _collision(table: str, unique: UniqueIndex) -> Finding:
     columns = tuple(name for name in unique.columns if name is not None)
     what = f"({listed(columns)})" if len(columns) == len(unique.columns) else "of an expression"
     is_automatic = unique.name.startswith("sqlite_autoindex_")
     index = "" if is_automatic else f" (index {unique.name}{', partial' * unique.is_partial})"
     is_natural = len(columns) == len(unique.columns) and not unique.is_partial
-    key = f"make ({listed(columns)}) the primary key, so that both are one row, or " * is_natural
+    happens = (
+        "the later one becomes the earlier one where keys are local, and is refused where not"
+        if is_natural
+        else "each stays where it was made, and waits at the others' until one of them is changed"
+    )
+    way = (
+        f"choose on the server: syncsession-server policy set {table} merge (or reject) "
+        f"--unique {','.join(columns)}"
+        if is_natural
+        else "drop the UNIQUE, or see that no two devices make the same values"
+    )
     return Finding(
         "amber",
         "unique_collision",
-        f"UNIQUE {what}{index}: two devices can each make a row with the same values; a pull that "
-        "brings the other's is then refused until one of the two is changed",
-        f"{key}drop the UNIQUE, or see that no two devices make the same values",
+        f"UNIQUE {what}{index}: two devices can each make a row with the same values; {happens}",
+        way,
         columns=columns,
     )
 
@@ -212,7 +221,8 @@ def broken(table: Table, orphans: Mapping[Reference, int], found: Iterable[str])
             "amber",
             "orphans",
             f"{counted(count)} a {listed(r.columns)} that is in no row of {r.parent}",
-            "correct them first: they are synced as they are, and other devices warn of them",
+            "correct them first: the server does not take these rows, unless it is told to by "
+            f"syncsession-server table set {table.name} --references off",
             columns=r.columns,
         )
         for r, count in orphans.items()

@@ -21,6 +21,11 @@ was done on both sides, who won. Session, time and user are those of the session
 of the version that lost."""
 
 
+MERGED_KEY = ("from_key",)
+MERGED_COLUMNS = ("to_key",)
+"""What a batch of rows that became others holds: both keys as images."""
+
+
 class Batch(msgspec.Struct, frozen=True):
     """Rows of one table, in the order in which they apply.
 

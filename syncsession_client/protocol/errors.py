@@ -14,7 +14,7 @@
     │   └── DatabaseLocked  DiskFull  SchemaChanging  SidecarDamaged  BatchDamaged
     ├── DatabaseError           the database file in hand
     │   ├── NoSuchFile  NotADatabase  NotWritable  AlreadyExists
-    │   ├── NotInitialized  AlreadyInitialized  NoSuchConflict
+    │   ├── NotInitialized  AlreadyInitialized  NoSuchConflict  NoSuchReject
     │   ├── Unsyncable ── NoPrimaryKey  NullKey  OutsideReference  UnknownName  UnsyncableValue
     │   └── Unappliable  MassDelete
     ├── InvalidSetting          a flag or environment variable
@@ -48,7 +48,7 @@ class SyncError(Exception):
         SyncError._by_code.setdefault(cls.code, cls)
 
     def to_wire(self) -> dict[str, Any]:
-        """`{code, message, retryable}`: the body of every failed answer; `rejects` where there are."""
+        """`{code, message, retryable}`, the body of every failed answer; with `rejects`, if any."""
         told = {"code": self.code, "message": str(self), "retryable": self.retryable}
         return told | ({"rejects": rejects.to_wire(self.rejects)} if self.rejects else {})
 
@@ -286,6 +286,12 @@ class NoSuchConflict(DatabaseError):
     """There is no lost version of that number, or its row cannot be written back."""
 
     code = "no_such_conflict"
+
+
+class NoSuchReject(DatabaseError):
+    """There is no row of that number that the server has refused."""
+
+    code = "no_such_reject"
 
 
 class AlreadyInitialized(DatabaseError):

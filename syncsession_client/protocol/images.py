@@ -14,6 +14,8 @@ from typing import Any
 import msgspec
 
 _encode = msgspec.json.Encoder().encode
+_PLAIN = frozenset({str, int, type(None)})
+_is_finite = math.isfinite
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
@@ -36,7 +38,10 @@ def encode(columns: Sequence[str], values: Iterable[Any], most: int | None = Non
 
 def shown(columns: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
     """The image before it is text."""
-    plain = [v if type(v) in (str, int) else _shown(v) for v in values]
+    plain = [
+        v if type(v) in _PLAIN or (type(v) is float and _is_finite(v)) else _shown(v)
+        for v in values
+    ]
     return dict(zip(columns, plain, strict=True))
 
 

@@ -21,12 +21,17 @@ _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 class Column(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One column. `row_id_of` names the table whose rows its integers stand for on a device."""
+    """One column. `row_id_of` names the table whose rows its integers stand for on a device.
+
+    `default` is the value of its DEFAULT, where that is a number or text of its own.
+    """
 
     name: str
     affinity: Affinity
     collation: str = "BINARY"
     row_id_of: str | None = None
+    not_null: bool = False
+    default: int | float | str | None = None
 
 
 class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -40,9 +45,18 @@ class Reference(msgspec.Struct, frozen=True, omit_defaults=True):
     declared: bool = True
 
 
+class UniqueKey(msgspec.Struct, frozen=True, omit_defaults=True):
+    """No two rows have the same values in these columns, by these collations; NULL is no value."""
+
+    columns: tuple[str, ...]
+    collations: tuple[str, ...]
+
+
 class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     """A synced table: `key` in key order, `columns` in table order, key columns included.
 
+    `unique` are the columns of every UNIQUE index but the primary key's, `unique_keys` those which
+    a server can look after: an index of some rows only, or of an expression, is none.
     `sql` and `indexes` are the statements that create it on a device, as the last one described it.
     Where its application has renamed the table or columns of its key, the names are those that the
     server knows, and `here` is the table as it stands on the device. On the server, `names` are the
@@ -59,6 +73,7 @@ class Table(msgspec.Struct, frozen=True, omit_defaults=True):
     indexes: tuple[str, ...] = ()
     here: "Table | None" = None
     names: tuple[str, ...] = ()
+    unique_keys: tuple[UniqueKey, ...] = ()
 
     @property
     def wire_key(self) -> tuple[str, ...]:

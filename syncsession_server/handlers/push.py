@@ -16,7 +16,7 @@ from ..keys import CALLER, COMMITTER, SETTINGS, STORE
 from ..registry import find_table
 from ..schemas import PushSchema, check
 from ..sessions import ENDED
-from ..tables import check_batch
+from ..tables import check_batch, modified_by
 from ..tenants import Caller
 from . import requests
 
@@ -91,8 +91,10 @@ def _check(table: Any, batch: Batch, caller: Caller) -> None:
         acts_for_others="act_for_others" in caller.scopes,
     )
     if others:
-        raise ForbiddenModifier(
+        error = ForbiddenModifier(
             f"rows of {table.name} were modified by {', '.join(sorted(others))}, and the token is "
             f"{caller.user_id}'s: set the user with syncsession-client user, or create a token "
             "with --scope act_for_others"
         )
+        error.rejects = modified_by(batch, others, caller.user_id)
+        raise error

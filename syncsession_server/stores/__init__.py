@@ -27,6 +27,7 @@ _MIGRATIONS = (
     "0003_copied_devices",
     "0004_conflicts",
     "0005_history",
+    "0006_references",
 )
 
 _T = TypeVar("_T")
@@ -48,7 +49,9 @@ class Dialect:
         self.conflicts = part("conflicts.sql")
         self.cleanup = part("cleanup.sql")
         self.history = part("history.sql")
+        self.unique = part("unique.sql")
         self.rows = part("rows.sql.j2")
+        self.references = part("references.sql.j2")
         self.build = part("build.sql.j2")
         self.staged = part("staged.sql.j2")
         self.migrations = [part(f"migrations/{number}.sql") for number in _MIGRATIONS]
@@ -69,6 +72,19 @@ class Layout(Protocol):
 
     def keys(self, rows: list[Row]) -> Sequence[bytes]:
         """The keys of decoded rows as bytes; see row_keys.py."""
+
+    def key_params(self, key: Row) -> Params:
+        """What the parameters of `references.row` are, of a key as it travels."""
+
+    def columns_here(self, columns: Sequence[str]) -> Sequence[str] | None:
+        """The names of columns here; None where one has no place of its own."""
+
+    def link(
+        self, columns: Sequence[str], parent: "Layout", parent_columns: Sequence[str]
+    ) -> Mapping[str, Any] | None:
+        """What the templates of references.sql.j2 are rendered with, of a reference from `columns`
+        to the key of `parent`; None where the database cannot look it up.
+        """
 
 
 class Staged(Protocol):
@@ -101,6 +117,21 @@ class Changed(NamedTuple):
     before: Sequence[int | None]
 
 
+class Imaged(NamedTuple):
+    """The columns of an image, and what makes one of their values."""
+
+    columns: Sequence[str]
+    make: Callable[[Sequence[Any]], str]
+
+
+class Claim(NamedTuple):
+    """A value that no other row may have, as bytes, of which columns; the row's key, packed."""
+
+    unique_key: bytes
+    value: bytes
+    row_key: bytes
+
+
 class Transaction(Protocol):
     """One transaction: what is read in it is of one moment, what is written is all or nothing."""
 
@@ -128,9 +159,25 @@ class Transaction(Protocol):
     async def stage(self, layout: Layout, stamp: Params, count_rows: int) -> Staged:
         """A place, empty yet, for about `count_rows` rows of the session that `stamp` tells of."""
 
-    def changed(self, layout: Layout, params: Params, *, is_all: bool) -> AsyncIterator[Changed]:
+    def changed(
+        self, layout: Layout, params: Params, *, is_all: bool, is_odd: bool = False
+    ) -> AsyncIterator[Changed]:
         """The rows that the session :number of :tenant_id left in the table :table_name, some at a
         time; or all rows that are there. History can be added to meanwhile.
+        """
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        """Note who has these values of the table :table_name of :tenant_id, where nobody had them.
+
+        Of the others (position in `claims`, key of the row that had it, as MessagePack). What is
+        found so does not change any more before the session ends.
+        """
+
+    async def keep_history(
+        self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
+    ) -> tuple[int, bool]:
+        """Add a version of each row that `changed` would give and whose version the database makes
+        by itself; how many, and whether there are others, which `changed` gives if they `is_odd`.
         """
 
     async def add_history(self, versions: list[Row]) -> None:

@@ -5,6 +5,7 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
+import json
 import logging
 import time
 import uuid
@@ -38,7 +39,7 @@ from syncsession_client.protocol.tables import Table
 from .. import signs_of_life
 from ..databases import MysqlUrl
 from ..tenants import ago, now
-from . import Changed, Dialect, Layout, Params, Work
+from . import Changed, Claim, Dialect, Imaged, Layout, Params, Work
 from .mysql_driver import Connection
 from .mysql_layout import MysqlColumn, MysqlLayout, MysqlTable, as_lines
 from .mysql_pool import ALREADY, Again, Lost, Pool, bounded, error_code
@@ -56,6 +57,7 @@ _LEAST_PAGE = 500
 _PAGE_BYTES = 4 << 20
 _LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
+_WIDEST = 16  # bytes of an image that a byte of a value may take, and room for the rest
 
 _T = TypeVar("_T")
 
@@ -173,6 +175,10 @@ class MysqlStore:
                 missing = [column for column in t.native if column.name not in here]
                 if missing:
                     await self._add_columns(connection, name, missing)
+            known = {row[2] for row in await connection.all(sql.indexes_here(t=t), {})}
+            for index in t.indexes:
+                if index.name not in known:
+                    await connection.define(sql.add_index(t=t, index=index))
 
         await self._again(work)
 
@@ -359,10 +365,12 @@ class _Session:
         return await staged.open(self._store, count_rows)
 
     async def changed(
-        self, layout: Layout, params: Params, *, is_all: bool
+        self, layout: Layout, params: Params, *, is_all: bool, is_odd: bool = False
     ) -> AsyncIterator[Changed]:
         """By the key, a page at a time: a stream would keep the connection to itself."""
-        render, names = self._store.sql.staged.changed, {**layout.names, "is_all": is_all}
+        names = {**layout.names, "is_all": is_all, "is_odd": is_odd}
+        params = {**params, "most_bytes": self._store.image_bytes // _WIDEST}
+        render = self._store.sql.staged.changed
         after, most, is_first = b"", _LEAST_PAGE, True
         while True:
             sql = render(**names, is_first=is_first)
@@ -378,6 +386,34 @@ class _Session:
                 return
             is_first, after = False, page[-1][1]
             most = len(page) if is_cut else min(2 * most, _PAGE_ROWS)
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        sql, placed = self._store.sql.staged, [(n, *claim) for n, claim in enumerate(claims)]
+        await self.run(sql.create_claims(), {})
+        await self.run(sql.clear_claims(), {})
+        if self._store.is_bulk(placed):
+            await self.load(sql.load_claims(), placed)
+        else:
+            await self.run_many(sql.add_claim(), placed)
+        await self.run(sql.claim(), params)
+        return [(n, bytes(key)) for n, key in await self.all(sql.met(), params)]
+
+    async def keep_history(
+        self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
+    ) -> tuple[int, bool]:
+        """Of rows whose values all fit their columns: to send them to and fro takes most of the
+        time.
+        """
+        sql, names = self._store.sql.staged, {**layout.names, "is_all": is_all}
+        labels = [f"{json.dumps(name, ensure_ascii=False)}:" for name in image.columns]
+        begun = [("," if n else "{") + label for n, label in enumerate(labels)]
+        given = {
+            **params,
+            **{f"label_{n}": label for n, label in enumerate(begun, 1)},
+            "most_bytes": self._store.image_bytes // _WIDEST,
+        }
+        kept = await self.run(sql.keep_history(**names), given)
+        return kept, await self.first(sql.has_odd(**names), given) is not None
 
     async def add_history(self, versions: list[Row]) -> None:
         if self._store.is_bulk(versions):

@@ -6,7 +6,6 @@ its storage class. The primary key is `sync_key`: the key as bytes, equal exactl
 two keys for equal, whatever the collations of the database.
 """
 
-import hashlib
 import json
 import math
 import re
@@ -19,7 +18,8 @@ from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Affinity, Column, Table, folded
 
 from ..row_keys import sync_keys
-from ..tables import column_name, table_name
+from ..tables import column_name, hashed, indexed_columns, table_name
+from . import Layout
 
 _Kind = Affinity | Literal["row_id"]
 
@@ -32,6 +32,7 @@ _TYPES: Mapping[_Kind, str] = {
     "blob": "LONGBLOB",
     "numeric": "LONGTEXT",
 }
+_INDEXED = {"LONGTEXT": 64, "LONGBLOB": 255}
 _BYTES = frozenset({_TYPES["row_id"], _TYPES["blob"]})
 _IN_ROW = {"VARBINARY(16)": 18, "BIGINT": 9, "DOUBLE": 9, "LONGTEXT": 42, "LONGBLOB": 42}
 _MOST_IN_ROW = 7300
@@ -58,14 +59,45 @@ class MysqlColumn:
     type: str
 
 
+@dataclass(frozen=True)
+class MysqlIndex:
+    """An index; (column, how many characters of it) of each, None where it is all."""
+
+    name: str
+    columns: list[tuple[str, int | None]]
+
+
 class MysqlTable:
     """An application table on the server, as the SQL templates need it."""
 
     def __init__(self, table: Table) -> None:
         self.name = _table_name(table.name)
-        self.staged_name = f"sync_staged_{_hash(self.name)}"
+        self.staged_name = f"sync_staged_{hashed(self.name)}"
         self.native = tuple(_native(table))
+        self._table = table
         self._names = {folded(c.name): column_here(c.name) for c in table.columns}
+
+    @property
+    def indexes(self) -> list["MysqlIndex"]:
+        """One for each reference, by which a parent's children are found."""
+        places = {c.name: c.type for c in self.native}
+        found = []
+        for columns in indexed_columns(self._table):
+            here = [self._names[folded(name)] for name in columns]
+            if all(name in places for name in here):
+                lengths = [(name, _INDEXED.get(places[name])) for name in here]
+                found.append(MysqlIndex(f"ix_sync_{hashed(*here)}", lengths))
+        return found
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its rows are known by a row_id."""
+        return self._table.key_kind == "local"
+
+    def columns_of(self, names: Sequence[str]) -> list[Column]:
+        """The columns of these names."""
+        by_name = {folded(c.name): c for c in self._table.columns}
+        return [by_name[folded(name)] for name in names]
 
     def name_of(self, column: Column) -> str:
         """The name of a column here, whichever letters of it a tenant writes in upper case."""
@@ -90,7 +122,7 @@ class MysqlLayout:
     @cached_property
     def names(self) -> Mapping[str, Any]:
         """What the templates of rows.sql.j2 are rendered with, but for `staged` and `is_shared`."""
-        places = self._places
+        places, kinds = self._places, [_kind(column) for column in self._carried]
         selected = [name if name in places else None for name in self._names_here]
         return {
             "t": self.t,
@@ -99,6 +131,12 @@ class MysqlLayout:
             "bytes": frozenset(name for name in selected if name and places[name] in _BYTES),
             "selected": (["sync_key"] if self._is_local else []) + selected,
             "is_partial": self._is_partial,
+            "imaged": list(zip(selected, kinds, strict=True)),
+            "sized": [
+                name
+                for name, kind in zip(selected, kinds, strict=True)
+                if name and kind in ("text", "blob", "numeric")
+            ],
         }
 
     @cached_property
@@ -117,6 +155,39 @@ class MysqlLayout:
     def decode(self, rows: list[Row]) -> list[Row]:
         """The inverse, of rows as they were selected."""
         return [row for some in _pieces(rows) for row in self._decode(some)]
+
+    def key_params(self, key: Row) -> dict[str, Any]:
+        """The parameters of `references.row`."""
+        row = (*(None,) * META, *key)
+        return {"key": self._sync_keys([(value,) for value in row])[0]}
+
+    def columns_here(self, columns: Sequence[str]) -> list[str] | None:
+        """The names of columns here; None where one has no place of its own."""
+        carried = {folded(c.name): c for c in self._carried}
+        here = [self.t.name_of(carried[folded(name)]) for name in columns]
+        return here if all(name in self._places for name in here) else None
+
+    def link(
+        self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
+    ) -> dict[str, Any] | None:
+        """What the templates of references.sql.j2 are rendered with."""
+        here = self.columns_here(columns)
+        if here is None:
+            return None
+        carried = {folded(c.name): c for c in self._carried}
+        children = [carried[folded(name)] for name in columns]
+        p: MysqlTable = parent.names["t"]
+        parents = p.columns_of(parent_columns)
+        return {
+            **self.names,
+            "p": p,
+            "is_local": p.is_local,
+            "native_parent": [p.name_of(column) for column in parents],
+            "parts": [
+                (name, _kind(child), column.collation)
+                for name, child, column in zip(here, children, parents, strict=True)
+            ],
+        }
 
     def keys(self, rows: list[Row]) -> Sequence[bytes]:
         """What is the `sync_key` of each."""
@@ -202,7 +273,7 @@ def _table_name(name: str) -> str:
     in_file_name = len(here) + 4 * len(re.sub(r"[a-z0-9_]", "", here))
     if in_file_name <= _MOST_FILE_NAME and not here.startswith("#"):
         return here
-    return f"{re.sub(r'[^a-z0-9]', '_', here)[:50]}_{_hash(here)}"
+    return f"{re.sub(r'[^a-z0-9]', '_', here)[:50]}_{hashed(here)}"
 
 
 def _identifier(name: str) -> str:
@@ -216,11 +287,7 @@ def _identifier(name: str) -> str:
     if _PLAIN.fullmatch(name) and not is_another:
         return name
     kept = "".join(c if " " < c <= "\ud7ff" else "_" for c in name)
-    return f"{kept[: _MOST_NAME - 13]}_{_hash(name)}"
-
-
-def _hash(name: str) -> str:
-    return hashlib.sha256(name.encode()).hexdigest()[:12]
+    return f"{kept[: _MOST_NAME - 13]}_{hashed(name)}"
 
 
 def _native(table: Table) -> Iterable[MysqlColumn]:

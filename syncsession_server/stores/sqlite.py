@@ -18,12 +18,14 @@ from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfD
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table
 
-from . import Changed, Dialect, Layout, Params, Transaction, Work
+from ..row_keys import row_key
+from . import Changed, Claim, Dialect, Imaged, Layout, Params, Transaction, Work
 from .sqlite_layout import SqliteLayout, SqliteTable
 
 _READERS = 4
 _HISTORY_ROWS = 1000
 _LAST = 2**63 - 1
+_MOST_VALUES = 100  # of a function; older libraries take 127
 
 _T = TypeVar("_T")
 
@@ -112,6 +114,8 @@ class SqliteStore:
             for column in t.columns:
                 if column.name not in here:
                     await lane.run(sql.add_column(t=t, column=column), {})
+            for name, columns in t.reference_indexes:
+                await lane.run(sql.create_reference_index(t=t, name=name, columns=columns), {})
 
         await self.write(work)
 
@@ -259,7 +263,12 @@ class _Lane:
         return await _Staged(self, self._dialect, layout).open()
 
     async def changed(
-        self, layout: Layout, params: Params, *, is_all: bool
+        self,
+        layout: Layout,
+        params: Params,
+        *,
+        is_all: bool,
+        is_odd: bool = False,  # noqa: ARG002  # all of them are, or none
     ) -> AsyncIterator[Changed]:
         sql = self._dialect
         render = sql.rows.select_all if is_all else sql.rows.select_sessions
@@ -276,6 +285,22 @@ class _Lane:
             keys = layout.keys(found)
             yield Changed(found, keys, await self._before(keys, params))
 
+    async def keep_history(
+        self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
+    ) -> tuple[int, bool]:
+        """In one statement: to read the rows and write their versions takes thrice the time."""
+        names = layout.names
+        if len(names["imaged"]) > _MOST_VALUES:
+            return 0, True
+
+        def keep() -> int:
+            self._db.create_scalar_function("row_image", lambda *values: image.make(values))
+            self._db.create_scalar_function("row_key", lambda *key: row_key(names["t"].table, key))
+            sql = self._dialect.staged.keep_history(**names, is_all=is_all)
+            return self._run(sql, params)
+
+        return await self._call(keep), False
+
     async def _before(self, keys: Sequence[bytes], params: Params) -> list[int | None]:
         """All at once: one by one, and for each row anew, it takes ten times as long."""
         sql = self._dialect
@@ -283,6 +308,14 @@ class _Lane:
         await self.run_many(sql.staged.add_changed(), [(key,) for key in keys])
         found = await self.all(sql.staged.versions_before(), params)
         return [before for (before,) in found]
+
+    async def claim(self, claims: Sequence[Claim], params: Params) -> list[tuple[int, bytes]]:
+        sql = self._dialect.staged
+        await self.run(sql.create_claims(), {})
+        await self.run(sql.clear_claims(), {})
+        await self.run_many(sql.add_claim(), [(n, *claim) for n, claim in enumerate(claims)])
+        await self.run(sql.claim(), params)
+        return [(n, bytes(key)) for n, key in await self.all(sql.met(), params)]
 
     async def add_history(self, versions: list[Row]) -> None:
         sql = self._dialect

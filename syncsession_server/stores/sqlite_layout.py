@@ -8,7 +8,8 @@ from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import ROW_ID, Affinity, Column, Table
 
 from ..row_keys import row_keys
-from ..tables import column_name, table_name
+from ..tables import column_name, hashed, indexed_columns, table_name
+from . import Layout
 
 _TYPES: Mapping[Affinity, str] = {
     "integer": "INTEGER",
@@ -43,9 +44,27 @@ class SqliteTable:
         return f"ix_sync_{self.name}"
 
     @property
+    def reference_indexes(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """(name, columns) of an index for each reference: by it a parent's children are found."""
+        return tuple(
+            (f"ix_sync_{hashed(self.name, *columns)}", tuple(map(column_name, columns)))
+            for columns in indexed_columns(self.table)
+        )
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its rows are known by a row_id."""
+        return self.table.key_kind == "local"
+
+    @property
+    def has_text_key(self) -> bool:
+        """Whether the key as bytes is nearly always the text that it is."""
+        return [(c.type, c.collation) for c in self.key] == [("TEXT", "BINARY")]
+
+    @property
     def key(self) -> tuple[SqliteColumn, ...]:
         """What identifies a row for everyone."""
-        if self.table.key_kind == "local":
+        if self.is_local:
             return (SqliteColumn(ROW_ID, "BLOB"),)
         by_name = {c.name: c for c in self.table.columns}
         return tuple(_column(by_name[name]) for name in self.table.key)
@@ -57,7 +76,7 @@ class SqliteTable:
     @property
     def collated_key(self) -> tuple[str, ...]:
         """Key columns where values that differ can be equal: 'a' and 'A', or 1 and 1.0."""
-        if self.table.key_kind == "local":
+        if self.is_local:
             return ()
         return tuple(c.name for c in self.key if c.collation != "BINARY" or c.type == "BLOB")
 
@@ -77,8 +96,9 @@ class SqliteLayout:
 
     @property
     def names(self) -> dict[str, Any]:
-        t = SqliteTable(self.table)
-        return {"t": t, "key": t.key_names, "columns": tuple(map(column_name, self.columns))}
+        t, columns = SqliteTable(self.table), tuple(map(column_name, self.columns))
+        imaged = columns if t.is_local else (*t.key_names, *columns)
+        return {"t": t, "key": t.key_names, "columns": columns, "imaged": imaged}
 
     def encode(self, rows: list[Row]) -> list[Row]:
         return rows
@@ -88,6 +108,20 @@ class SqliteLayout:
 
     def keys(self, rows: list[Row]) -> Sequence[bytes]:
         return row_keys(self.table, rows)
+
+    def key_params(self, key: Row) -> dict[str, Any]:
+        return {f"key_{n}": value for n, value in enumerate(key, 1)}
+
+    def columns_here(self, columns: Sequence[str]) -> tuple[str, ...]:
+        return tuple(map(column_name, columns))
+
+    def link(
+        self, columns: Sequence[str], parent: Layout, parent_columns: Sequence[str]
+    ) -> dict[str, Any]:
+        p = parent.names["t"]
+        key = p.key_names if p.is_local else map(column_name, parent_columns)
+        pairs = tuple(zip(map(column_name, columns), key, strict=True))
+        return {**self.names, "p": p, "pairs": pairs, "is_local": p.is_local}
 
 
 def _column(column: Column) -> SqliteColumn:

@@ -333,7 +333,11 @@ def test_a_row_of_another_user_needs_the_scope_to_act_for_others(acme: Caller, c
     theirs = rows_of(table, row("mine", 1, "alice"), row("theirs", 2, "bob"), row("none", 3))
     response = acme.ask("PUT", path, theirs)
     assert error_of(response) == (403, "forbidden_modifier")
-    assert "bob" in response.json()["error"]["message"]
+    told = response.json()["error"]
+    assert "bob" in told["message"]
+    (named,) = told["rejects"]
+    assert (named["table"], named["code"]) == (table, "forbidden_modifier")
+    assert named["key"] == {"id": "theirs"}
     assert acme.begin_pull(table)[1]["batches"] == []
     agent = caller("acme", "sync", "act_for_others", user="agent")
     agent.push(table, row("of bob", 2, "bob"), row("own", 3, "agent"), row("unsaid", 4))

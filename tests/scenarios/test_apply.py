@@ -10,10 +10,10 @@ from contextlib import closing, contextmanager
 import apsw
 import pytest
 from processes import until
-from support import SECONDS, Device, Server, World
+from support import SECONDS, Device, Server, World, everyone_syncs
 
 from syncsession_client import apply as applying
-from syncsession_client.protocol.errors import Unappliable
+from syncsession_client.conflicts import list_conflicts
 from syncsession_client.store import DeviceStore
 
 SHELF = "CREATE TABLE shelf (id INTEGER PRIMARY KEY, name TEXT UNIQUE, checked INT)"
@@ -276,6 +276,74 @@ def test_the_conflict_clauses_of_a_table_do_not_decide_what_is_applied(world, cl
     b.execute(f"INSERT INTO {table} VALUES ('of b', 4, 'b')")
     a.execute(f"INSERT INTO {table} VALUES ('of a', 4, 'a'), ('also of a', 5, 'a')")
     a.push()
-    with pytest.raises(Unappliable, match="change the row in its way"):
-        b.sync()
-    assert b.rows(f"{read} LIMIT 2") == [("of b", 4, "b"), ("x", 3, "new")]
+    done = b.sync()
+    assert (done.pushed.rejected_rows, done.pulled.refused_rows) == (1, 1)
+    assert b.rows(f"{read} LIMIT 3") == [("also of a", 5, "a"), ("of b", 4, "b"), ("x", 3, "new")]
+    b.execute(f"UPDATE {table} SET place = 6 WHERE id = 'of b'")
+    assert b.sync().warnings == ()
+    a.sync()
+    assert a.rows(read) == b.rows(read)
+    assert len(b.rows(read)) == 5
+
+
+@pytest.fixture
+def jars(world):
+    """Two devices, of which the second takes no jar of more than ten."""
+    a = world.device("a.db", "CREATE TABLE jar (id TEXT PRIMARY KEY, n INTEGER)")
+    b = world.device("b.db", "CREATE TABLE jar (id TEXT PRIMARY KEY, n INTEGER CHECK (n <= 10))")
+    a.execute("INSERT INTO jar VALUES ('old', 1), ('other', 2)")
+    everyone_syncs(a, b)
+    return a, b
+
+
+JARS = "SELECT id, n FROM jar ORDER BY id"
+
+
+def test_a_row_that_a_table_refuses_waits_and_blocks_no_other(jars):
+    a, b = jars
+    a.execute("INSERT INTO jar VALUES ('large', 50), ('small', 5)", "UPDATE jar SET n = 3")
+    a.execute("UPDATE jar SET n = 40 WHERE id = 'large'", "UPDATE jar SET n = 11 WHERE id = 'old'")
+    a.sync()
+    done = b.sync()
+    assert done.pulled.refused_rows == 2
+    assert "CHECK constraint failed" in done.pulled.refused_reason
+    assert "2 rows from the server do not fit here (jar: " in done.warnings[0]
+    assert b.rows(JARS) == [("old", 1), ("other", 3), ("small", 3)]
+    assert b.dirty("jar") == []
+    a.execute("UPDATE jar SET n = 10 WHERE n > 10")
+    a.sync()
+    assert b.sync().warnings == ()
+    assert a.rows(JARS) == b.rows(JARS)
+    assert b.sync().pulled.rows == 0
+
+
+def test_a_row_that_waits_comes_when_it_fits_though_nobody_has_changed_it_since(jars):
+    a, b = jars
+    a.execute("INSERT INTO jar VALUES ('large', 50)")
+    a.sync()
+    assert b.sync().pulled.refused_rows == 1
+    a.execute("UPDATE jar SET n = 4 WHERE id = 'other'")
+    a.sync()
+    assert b.sync().pulled.refused_rows == 1
+    assert b.value("SELECT n FROM jar WHERE id = 'other'") == 4
+    b.execute(
+        "CREATE TABLE wider (id TEXT PRIMARY KEY, n INTEGER)",
+        "INSERT INTO wider SELECT * FROM jar",
+        "DROP TABLE jar",
+        "ALTER TABLE wider RENAME TO jar",
+        foreign_keys=False,
+    )
+    b.sync()
+    assert a.rows(JARS) == b.rows(JARS)
+
+
+def test_an_edit_of_a_row_that_waits_is_an_edit_of_what_was_here(jars):
+    a, b = jars
+    a.execute("UPDATE jar SET n = 50 WHERE id = 'old'")
+    a.sync()
+    b.sync()
+    b.execute("UPDATE jar SET n = 6 WHERE id = 'old'")
+    everyone_syncs(b, a)
+    assert a.rows(JARS) == b.rows(JARS) == [("old", 6), ("other", 2)]
+    (lost,) = list_conflicts(a.path)
+    assert lost["row"]["n"] == 50

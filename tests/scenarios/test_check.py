@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
-from support import CHINOOK, SECONDS, Device, World
+from support import CHINOOK, SECONDS, Device, World, everyone_syncs
 
 from syncsession_client.cli import main
 from syncsession_client.protocol.errors import (
     BadRequest,
     OutsideReference,
-    Unappliable,
     UnsyncableValue,
 )
 from syncsession_client.protocol.tables import MOST_COLUMNS, MOST_NAME
@@ -154,10 +153,10 @@ def test_everything_that_is_found_has_a_stable_form(app):
                         "level": "amber",
                         "code": "unique_collision",
                         "reason": "UNIQUE (name): two devices can each make a row with the same "
-                        "values; a pull that brings the other's is then refused until one of the "
-                        "two is changed",
-                        "way_out": "make (name) the primary key, so that both are one row, or drop "
-                        "the UNIQUE, or see that no two devices make the same values",
+                        "values; the later one becomes the earlier one where keys are local, and "
+                        "is refused where not",
+                        "way_out": "choose on the server: syncsession-server policy set tag merge "
+                        "(or reject) --unique name",
                         "columns": ["name"],
                         "flags": [],
                     }
@@ -453,9 +452,20 @@ def test_unique_values_of_two_devices_collide_as_it_says(world: World):
     assert codes(check(one.path)[1]) == {"check_tag": ["unique_collision"]}
     for device in (one, two):
         device.init().execute("INSERT INTO check_tag (name) VALUES ('red')")
-    one.sync()
-    with pytest.raises(Unappliable):
-        two.sync()
+    everyone_syncs(one, two)
+    assert (
+        one.rows("SELECT * FROM check_tag") == two.rows("SELECT * FROM check_tag") == [(1, "red")]
+    )
+    partial = "CREATE UNIQUE INDEX check_one ON check_note (name) WHERE name > ''"
+    note = "CREATE TABLE check_note (id INTEGER PRIMARY KEY, name TEXT)"
+    three, four = (world.bare(name, note, partial) for name in ("three.db", "four.db"))
+    assert codes(check(three.path)[1]) == {"check_note": ["unique_collision"]}
+    for device in (three, four):
+        device.init().execute("INSERT INTO check_note (name) VALUES ('red'), (NULL)")
+    everyone_syncs(three, four)
+    for device in (three, four):
+        assert device.rows("SELECT name FROM check_note ORDER BY 1") == [(None,), (None,), ("red",)]
+        assert "check_note" in device.sync().warnings[0]
 
 
 def test_keys_that_are_no_integers_change_on_other_devices_as_it_says(world: World):

@@ -147,7 +147,13 @@ def test_status_and_user_tell_and_set(notes, world):
     status = json.loads(notes.ok("client", "status", "notes.db", "--json"))
     assert status["tenant_id"] is None
     assert status["tables"] == [
-        {"name": "note", "key": "global", "dirty_rows": 1, "processed_watermark": 0}
+        {
+            "name": "note",
+            "key": "global",
+            "dirty_rows": 1,
+            "rejected_rows": 0,
+            "processed_watermark": 0,
+        }
     ]
     assert "note: global keys, 1 dirty rows" in notes.ok("client", "status", "notes.db")
     notes.ok("client", "sync", "notes.db")
@@ -377,20 +383,35 @@ def test_a_database_bound_to_one_tenant_is_refused_by_another(notes, world):
 
 def test_a_row_modified_by_somebody_else_needs_a_token_that_may_act_for_others(notes, world):
     notes.ok("client", "init", "notes.db", "--user", "bob")
-    fails(
-        notes,
-        "client",
-        "sync",
-        "notes.db",
-        code=1,
-        line="Error: rows of note were modified by bob, and the token is alice's: .*",
-    )
+    done = notes.run("client", "sync", "notes.db")
+    assert (done.returncode, done.stdout) == (0, "notes.db: 0 rows pushed, 0 rows pulled\n")
+    assert "1 rows; look at them with syncsession-client rejects notes.db" in done.stderr
+    assert "modified by bob, and the token is alice's" in notes.ok("client", "rejects", "notes.db")
+    assert notes.ok("client", "retry", "notes.db").startswith("1 row will be tried again")
     allowed = world.server.token(world.tenant, "alice", "sync", "schema", "act_for_others")
     assert "1 row pushed" in notes.ok("client", "sync", "notes.db", SYNCSESSION_TOKEN=allowed)
     table = world.server.rows(
         "SELECT modified_by_user_id FROM note WHERE tenant_id = :tenant", tenant=world.tenant
     )
     assert table == [("bob",)]
+
+
+def test_rows_that_the_server_does_not_take_are_told_and_tried_again_by_id(notes):
+    assert notes.ok("client", "init", "notes.db", "--user", "bob")
+    assert notes.ok("client", "rejects", "notes.db").startswith("the server has refused no row")
+    notes.run("client", "sync", "notes.db")
+    head, why, way_out = notes.ok("client", "rejects", "notes.db").splitlines()
+    assert re.fullmatch(r'1  note: id "a" \[forbidden_modifier\], since \S+Z', head)
+    assert "modified by bob" in why
+    assert "retry it with a token that may act for others" in way_out
+    status = notes.ok("client", "status", "notes.db")
+    assert "note: global keys, 1 dirty rows, 1 of them held back, sessions" in status
+    assert "refused   1 row cannot go to the server: syncsession-client rejects notes.db" in status
+    line = "Error: notes.db holds no row 9 back: .*"
+    fails(notes, "client", "retry", "notes.db", "1", "9", code=1, line=line)
+    tried = json.loads(notes.ok("client", "retry", "notes.db", "1", "--json"))
+    assert [each["id"] for each in tried["rejects"]] == [1]
+    assert json.loads(notes.ok("client", "rejects", "notes.db", "--json")) == {"rejects": []}
 
 
 @pytest.mark.parametrize("variable", ["SYNCSESSION_PUSH_STATUS_TIMEOUT", "SYNCSESSION_BATCH_ROWS"])

@@ -187,6 +187,52 @@ def test_a_deletion_is_undone(world, bar):
     assert laptop.rows("SELECT * FROM drink") == laptop.rows("SELECT * FROM bottle") == []
 
 
+def test_what_others_refer_to_stays_when_its_session_is_undone(world, bar):
+    phone, laptop = bar
+    phone.execute("INSERT INTO drink VALUES ('b', 'gin', 1.0), ('c', 'rum', 1.0)")
+    everyone_syncs(phone, laptop)
+    laptop.execute("INSERT INTO bottle VALUES (9, 'b', 5)")
+    everyone_syncs(laptop, phone)
+    left, brought, _ = ok(world, "revert", "2")
+    assert left.startswith('left: drink {"id":"b"')
+    assert left.endswith("rows of bottle refer to it")
+    assert brought == "brought back: 1 of drink"
+    everyone_syncs(phone, laptop)
+    assert phone.rows("SELECT id FROM drink ORDER BY 1") == [("a",), ("b",)]
+    assert phone.rows("SELECT drink_id FROM bottle WHERE level = 5") == [("b",)]
+    assert phone.orphans() == laptop.orphans() == []
+
+
+def test_what_refers_to_a_row_that_is_gone_since_stays_deleted(world, bar):
+    phone, laptop = bar
+    phone.execute("DELETE FROM bottle")
+    phone.sync()
+    phone.execute("DELETE FROM drink")
+    phone.sync()
+    left = ok(world, "revert", "2")
+    assert len(left) == 2
+    assert all(line.endswith("the row of drink that it refers to is gone") for line in left)
+    everyone_syncs(phone, laptop)
+    assert phone.rows("SELECT * FROM bottle") == []
+
+
+def test_a_row_whose_unique_value_another_has_by_now_stays_deleted(world):
+    cup = "CREATE TABLE cup (id TEXT PRIMARY KEY, mark TEXT UNIQUE)"
+    a = world.device("a.db", cup)
+    a.execute("INSERT INTO cup VALUES ('old', 'x'), ('other', 'y')")
+    a.sync()
+    a.execute("DELETE FROM cup")
+    a.sync()
+    a.execute("INSERT INTO cup VALUES ('new', 'x')")
+    a.sync()
+    left, brought, _ = ok(world, "revert", "2")
+    assert left.startswith('left: cup {"id":"old"')
+    assert left.endswith("another row of cup has the same mark")
+    assert brought == "brought back: 1 of cup"
+    a.sync()
+    assert a.rows("SELECT * FROM cup ORDER BY 1") == [("new", "x"), ("other", "y")]
+
+
 def test_history_that_is_off_keeps_nothing_and_begins_with_all_rows_again(world, bar):
     phone, _ = bar
     ok(world, "table", "set", "drink", "--history", "off")
@@ -271,15 +317,16 @@ def test_a_row_that_is_written_while_its_session_is_undone_is_left(world, monkey
     a.sync()
     a.execute("UPDATE drink SET name = 'Green tea'")
     a.sync()
-    write = revert._write
+    write = revert._Undoing._write
 
-    async def beaten(store, tx, layout, stamp, rows):
+    async def beaten(self, table, layout, rows):
         sql = "UPDATE drink SET sync_session = 99 WHERE tenant_id = :tenant_id"
-        await tx.run(to_pyformat(sql) if store.is_shared else sql, {"tenant_id": world.tenant})
-        await write(store, tx, layout, stamp, rows)
+        text = to_pyformat(sql) if self.store.is_shared else sql
+        await self.tx.run(text, {"tenant_id": world.tenant})
+        await write(self, table, layout, rows)
 
     with monkeypatch.context() as patch:
-        patch.setattr(revert, "_write", beaten)
+        patch.setattr(revert._Undoing, "_write", beaten)
         done = run(world, "revert", "2")
     assert done.exit_code == 75
     assert "try again" in done.output

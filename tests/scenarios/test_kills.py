@@ -16,6 +16,7 @@ from network import Network, network
 from support import SECONDS, Device, Server, World, serving
 
 from syncsession_client.protocol.errors import DatabaseLocked, NotInitialized
+from syncsession_client.rejects import list_rejects
 from syncsession_client.setup import uninstall
 from syncsession_server.settings import Settings
 
@@ -66,6 +67,16 @@ IN_A_COPY = (
     "apply.done",
     "push.noted:2",
     "push.answered",
+    "acknowledge.done",
+)
+IN_A_REFUSAL = (
+    "push.noted",
+    "push.batch:2",
+    "push.refusing",
+    "push.refused",
+    "outbox.dropping_push",
+    "fold.done:2",
+    "push.noted:2",
     "acknowledge.done",
 )
 IN_INIT = ("init.inside", "init.part_marked", "init.begun")
@@ -270,6 +281,26 @@ def test_a_copy_that_is_killed_becomes_a_device_of_its_own(world, point):
     ids = {d.value("SELECT device_id FROM _syncsession_state") for d in (a, b)}
     assert len(ids) == 2
     assert a.dirty("album") == b.dirty("album") == []
+
+
+@pytest.mark.parametrize("point", IN_A_REFUSAL)
+def test_a_push_that_is_refused_and_killed_holds_back_only_what_is_refused(world, point):
+    a = world.device("a.db", ARTIST, ALBUM)
+    a.sync()
+    mine = fill(a, "a")
+    a.execute("UPDATE _syncsession_state SET user_id = 'somebody else'")
+    a.execute("UPDATE album SET v = 'by somebody else' WHERE id = 'a-01'")
+    a.execute("UPDATE _syncsession_state SET user_id = 'alice'")
+    killed(a, point, "sync", str(a.path), "--batch-rows", str(BATCH_ROWS))
+    check_on_its_own(world, a, mine - {"a-01"})
+    a.sync(batch_rows=BATCH_ROWS)
+    assert [each["key"] for each in list_rejects(a.path)] == [{"id": "a-01"}]
+    assert a.dirty("album") == [("a-01",)]
+    a.execute("UPDATE album SET v = 'by alice' WHERE id = 'a-01'")
+    a.sync()
+    b = a.clone("b.db")
+    assert b.value("SELECT v FROM album WHERE id = 'a-01'") == "by alice"
+    assert (b.identities(), a.dirty("album")) == (a.identities(), [])
 
 
 @pytest.mark.parametrize("point", IN_INIT)

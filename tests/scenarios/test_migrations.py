@@ -34,6 +34,7 @@ SCRIPTS = [
     "0003_copied_devices",
     "0004_conflicts",
     "0005_history",
+    "0006_references",
 ]
 PASSWORD = "geheim"  # noqa: S105
 ENVIRONMENT = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}

@@ -7,7 +7,8 @@ import pytest
 from mariadb import private_mariadb
 from support import Device, Server, World, serving
 
-from syncsession_client.protocol.errors import SessionFailed, TooLarge
+from syncsession_client.protocol.errors import SessionFailed
+from syncsession_client.rejects import list_rejects
 from syncsession_server.settings import Settings
 
 SCHEMA = "CREATE TABLE paper (id TEXT PRIMARY KEY, t TEXT, b BLOB)"
@@ -57,10 +58,15 @@ def goes_on(world: World, phone: Device) -> None:
 
 
 @pytest.mark.parametrize("size", [MEGABYTES, PACKETS])
-def test_a_batch_that_is_too_large_is_refused_and_all_else_goes_on(world, phone, size):
+def test_a_row_that_is_too_large_to_be_sent_stays_and_all_else_goes_on(world, phone, size):
     put(phone, "large", None, random.Random(1).randbytes(size))
-    with pytest.raises(TooLarge, match="raise its max_allowed_packet"):
-        phone.push()
+    put(phone, "small", "taken at once")
+    assert (phone.push().pushed.rows, phone.dirty("paper")) == (1, [("large",)])
+    (found,) = list_rejects(phone.path)
+    assert (found["code"], found["key"]) == ("too_large", {"id": "large"})
+    assert "raise its max_allowed_packet" in found["message"]
+    phone.execute("DELETE FROM paper WHERE id = 'small'")
+    phone.push()
     goes_on(world, phone)
 
 

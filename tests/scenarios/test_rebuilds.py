@@ -51,7 +51,8 @@ def migrate(device: Device, *statements: str, legacy: bool = True, foreign_keys:
 
 
 def parts(world: World, kind: str) -> tuple[Device, Device, tuple]:
-    """Two devices with a table of parts, and one of uses that reference them."""
+    """Two devices with a table of parts, and one of uses that reference them, if there is one."""
+    world.leave_references(f"use_{kind}")
     key, keys = KINDS[kind]
     name = f"part_{kind}"
     a = world.device(

@@ -22,6 +22,10 @@ from syncsession_server.settings import Settings
 
 ARTIST = "CREATE TABLE artist (id INTEGER PRIMARY KEY, name TEXT)"
 ALBUM = "CREATE TABLE album (id TEXT PRIMARY KEY, artist_id INTEGER REFERENCES artist (id), v)"
+KIN = (
+    "CREATE TABLE kin (id INTEGER PRIMARY KEY, name TEXT UNIQUE)",
+    "CREATE TABLE kid (id TEXT PRIMARY KEY, kin INTEGER REFERENCES kin ON DELETE CASCADE)",
+)
 ARTISTS = [(n, f"artist {n}") for n in range(1, 11)]
 ALBUMS = [(f"album {n:02}", 1 + n % 10) for n in range(40)]
 
@@ -200,6 +204,35 @@ def test_a_clean_up_that_is_killed_is_done_by_the_next(net, tmp_path, point):
         made = a.clone("c.db").rows(albums)
         assert made == a.rows(albums)
         assert (len(made), made[5]) == (len(ALBUMS) - 1, ("album 06", "after"))
+
+
+@pytest.mark.parametrize("point", ["server.rows_made_one", "server.references_mended"])
+def test_a_server_that_is_killed_while_it_mends_a_session_has_done_nothing(net, tmp_path, point):
+    database = f"sqlite:///{tmp_path / 'server.db'}"
+    with served(net, database) as server:
+        world = World(server, tmp_path)
+    a, b = (world.bare(name, *KIN) for name in ("a.db", "b.db"))
+    for device in (a, b):
+        device.server = net.url
+        device.init()
+    with served(net, database):
+        a.execute("INSERT INTO kin VALUES (1, 'gone')")
+        everyone_syncs(a, b)
+        a.execute("DELETE FROM kin", "INSERT INTO kin VALUES (2, 'same')")
+        a.sync()
+    b.execute("INSERT INTO kin VALUES (7, 'same')")
+    b.execute("INSERT INTO kid VALUES ('of gone', 1), ('of same', 7)")
+    with doomed(net, database, tmp_path / "log", point):
+        try_to(b.sync)
+    with served(net, database) as server:
+        everyone_syncs(b, a)
+        assert server.rows("SELECT policy FROM sync_conflict ORDER BY step") == [
+            ("last_in_wins",),
+            ("cascade",),
+        ]
+    for device, key in ((a, 2), (b, 7)):
+        assert device.rows("SELECT * FROM kin") == [(key, "same")]
+        assert device.rows("SELECT * FROM kid") == [("of same", key)]
 
 
 def test_a_revert_that_is_killed_has_done_nothing(net, tmp_path):

@@ -15,7 +15,7 @@ from mysql_client import connect, run
 from syncsession_client.protocol.tables import Column, Table
 from syncsession_client.statements import Statements, load, quote, root
 from syncsession_server.stores import Dialect
-from syncsession_server.stores.mysql_layout import MysqlColumn, MysqlLayout
+from syncsession_server.stores.mysql_layout import MysqlColumn, MysqlIndex, MysqlLayout
 from syncsession_server.stores.sqlite_layout import SqliteColumn, SqliteLayout
 
 DIALECTS = ("sqlite", "mysql")
@@ -28,7 +28,9 @@ TWINS = (
     "conflicts.sql",
     "cleanup.sql",
     "history.sql",
+    "unique.sql",
     "rows.sql.j2",
+    "references.sql.j2",
 )
 """What the rules and jobs run, whichever the database: so one calls for what the other has."""
 
@@ -46,9 +48,10 @@ MIGRATIONS = (
     "0003_copied_devices.sql",
     "0004_conflicts.sql",
     "0005_history.sql",
+    "0006_references.sql",
 )
 
-TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2")
+TEMPLATES = ("build.sql.j2", "staged.sql.j2", "rows.sql.j2", "references.sql.j2")
 
 ALREADY = (1050, 1060, 1061)
 """MariaDB's errors for a table, a column and an index that is there."""
@@ -139,6 +142,8 @@ def migrated() -> sqlite3.Connection:
 @pytest.fixture
 def sqlite() -> Iterator[sqlite3.Connection]:
     with closing(migrated()) as db:
+        for name in ("row_image", "row_key"):
+            db.create_function(name, -1, lambda *values: None)
         yield db
 
 
@@ -231,8 +236,16 @@ def rendered(
 def sqlite_names(table: Table, carried: Sequence[str]) -> dict[str, Any]:
     names = SqliteLayout(table, carried).names
     sizes = {"keys": len(names["key"]), "columns": len(names["columns"])}
+    staged = {**names, **sizes, "is_all": True}
     added = SqliteColumn(f"added{HOSTILE}", "BLOB")
-    return {"build": {"t": names["t"], "column": added}, "staged": sizes, "rows": names}
+    build = {"t": names["t"], "column": added, "name": f"i{HOSTILE}", "columns": names["key"]}
+    whole = SqliteLayout(table, table.wire_columns)
+    references = whole.link(table.key, whole, table.key) | {
+        "columns_of": table.key,
+        "hint": table.key[0],
+    }
+    rows = names | {"claim": names}
+    return {"build": build, "staged": staged, "rows": rows, "references": references}
 
 
 def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dict[str, Any]:
@@ -244,16 +257,30 @@ def mysql_names(table: Table, carried: Sequence[str], *, is_shared: bool) -> dic
         "is_shared": is_shared,
     }
     added = MysqlColumn(f"added{len(carried)}{is_shared}", "LONGBLOB")
-    build = {"t": t, "collation": "utf8mb4_nopad_bin", "name": t.name, "columns": [added]}
-    staged = names | {"is_all": is_shared, "is_first": is_shared}
-    return {"build": build, "staged": staged, "rows": names}
+    index = MysqlIndex(f"ix{len(carried)}{is_shared}", [(t.native[0].name, None)])
+    if t.native[0].type not in ("BIGINT", "VARBINARY(16)"):
+        index = MysqlIndex(index.name, [(t.native[0].name, 64)])
+    build = {
+        "t": t,
+        "collation": "utf8mb4_nopad_bin",
+        "name": t.name,
+        "columns": [added],
+        "index": index,
+    }
+    staged = names | {"is_all": is_shared, "is_first": is_shared, "is_odd": is_shared}
+    whole = MysqlLayout(table, table.wire_columns, table)
+    link = whole.link(table.key, whole, table.key)
+    assert link is not None
+    references = link | {"columns_of": whole.columns_here(table.key), "hint": t.native[0].name}
+    rows = names | {"claim": layout.names}
+    return {"build": build, "staged": staged, "rows": rows, "references": references}
 
 
 def every_template(dialect: str, names: dict[str, Any], *, pyformat: bool = False) -> list[str]:
     """What all templates come to, in an order in which it can be run."""
     made = [
         sql
-        for part in ("build", "staged", "rows")
+        for part in ("build", "staged", "rows", "references")
         for sql in rendered(dialect, [f"{part}.sql.j2"], names[part], pyformat=pyformat).values()
     ]
     return sorted(made, key=lambda sql: (sql.startswith("DROP"), not sql.startswith("CREATE")))
@@ -272,7 +299,7 @@ def test_a_template_compiles_in_sqlite_whatever_the_names(sqlite, table):
                 sqlite.execute(sql)
             else:
                 assert sqlite.execute(f"EXPLAIN {sql}", nulls(sql)).fetchall()
-        for made in ("_sync_staged", "_sync_decided"):
+        for made in ("_sync_staged", "_sync_decided", "_sync_found"):
             sqlite.execute(f"DROP TABLE temp.{made}")
 
 

@@ -247,6 +247,16 @@ def outputs(tmp_path_factory) -> dict[str, list[dict]]:
             add(f"{client} conflicts", printed_by)
         kept = "syncsession-server conflicts"
         add(kept, run(kept, "--tenant", "acme", "--json", *here.options))
+        run(f"{client} user", phone, "bob", "--json")
+        with closing(sqlite3.connect(phone)) as connection, connection:
+            connection.execute("UPDATE note SET body = 'by bob'")
+        run(f"{client} sync", phone, "--json", **there)
+        add(f"{client} status", run(f"{client} status", phone, "--json"))
+        for command in ("rejects", "retry"):
+            held_back = run(f"{client} {command}", phone, "--json")
+            assert len(held_back["rejects"]) == 1
+            add(f"{client} {command}", held_back)
+        run(f"{client} user", phone, "alice", "--json")
         run_plain("syncsession-server policy set", "note", "newest_wins", *here.options)
         chosen = "syncsession-server policy list"
         add(chosen, run(chosen, "--json", *here.options))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from syncsession_client.protocol.batches import META, Batch, decode, encode
 from syncsession_client.protocol.errors import BadRequest, SchemaContradiction
+from syncsession_client.protocol.rejects import MOST_REJECTS
 from syncsession_client.protocol.tables import Column, Table
 from syncsession_client.statements import root
 from syncsession_server import tables
@@ -22,6 +23,7 @@ from syncsession_server.tables import (
     column_name,
     folded,
     merged,
+    modified_by,
     new_columns,
     table_name,
 )
@@ -298,6 +300,75 @@ def test_the_fault_of_a_row_is_told_with_its_position(position):
 def test_a_time_or_a_user_has_at_most_255_characters(meta):
     with pytest.raises(BadRequest, match=r"row 1 .*longer than 255 characters"):
         check(NOTE, [None, None, None, 0, "k", 1], [None, *meta, 0, "k", 1])
+
+
+LONGEST = 1 << 20
+
+
+def named(table: Table, *rows: Any) -> list[tuple[dict[str, Any], str]]:
+    """The (key, code) of every row for which a batch is refused."""
+    with pytest.raises(BadRequest) as raised:
+        check(table, *rows)
+    assert {each.table for each in raised.value.rejects} <= {table.name}
+    return [(each.key, each.code) for each in raised.value.rejects]
+
+
+def test_every_faulty_row_with_a_key_is_named_with_a_code():
+    good = [None, None, None, 0, "good", 1]
+    rows = [
+        [None, None, None, 0, "a", 2**63],
+        good,
+        [None, None, None, 2, b"\x00", 1],
+        [None, 5, None, 0, 3, 1],
+        [None, "t" * 256, None, 0, float("inf"), 1],
+        good,
+    ]
+    assert named(NOTE, *rows) == [
+        ({"id": "a"}, "type"),
+        ({"id": {"blob": "00"}}, "type"),
+        ({"id": 3}, "type"),
+        ({"id": {"real": "inf"}}, "length"),
+    ]
+    assert named(LOCAL, [None, None, None, 0, bytes(16), 5, [1]]) == [
+        ({"row_id": {"blob": "00" * 16}}, "type")
+    ]
+
+
+@pytest.mark.parametrize(
+    "row", [[None], [None, None, None, 0, None, 1], [None, None, None, 0, [1], 1]]
+)
+def test_where_a_row_cannot_be_named_none_is(row):
+    assert named(NOTE, [None, None, None, 0, "a", 2**63], row) == []
+
+
+@pytest.mark.parametrize("key", ["k" * LONGEST, bytes(LONGEST), "é" * (LONGEST // 2)])
+def test_a_key_has_at_most_a_mebibyte(key):
+    assert check(NOTE, [None, None, None, 0, key, 1], [None, None, None, 0, 1, 1]) == set()
+    longer = key + key[:1]
+    ((_, code),) = named(NOTE, [None, None, None, 0, "k", 1], [None, None, None, 0, longer, 1])
+    assert code == "key_too_long"
+
+
+def test_the_parts_of_a_key_are_counted_together_row_by_row():
+    half = "k" * (LONGEST // 2)
+    row = [None, None, None, 0, half, "i", 1]
+    assert check(PRICE, row, [None, None, None, 0, "s", half + "k", 1]) == set()
+    ((_, code),) = named(PRICE, row, [None, None, None, 0, half, half + "k", 1])
+    assert code == "key_too_long"
+
+
+def test_no_more_rows_are_named_than_an_answer_holds():
+    rows = [[None, None, None, 0, n, 2**63] for n in range(MOST_REJECTS + 1)]
+    assert len(named(NOTE, *rows)) == MOST_REJECTS
+
+
+def test_the_rows_of_other_users_are_named():
+    batch = came(Batch("note", ("id",), ("v",), [(None, None, by, 0, by, 1) for by in "abc"]))
+    listed = modified_by(batch, {"b", "c"}, "a")
+    assert [(each.key, each.code) for each in listed] == [
+        ({"id": "b"}, "forbidden_modifier"),
+        ({"id": "c"}, "forbidden_modifier"),
+    ]
 
 
 anything = (

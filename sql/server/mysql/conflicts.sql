@@ -37,19 +37,30 @@ SELECT c.outcome, c.theirs_device_id, c.theirs_user_id
    AND c.number = :number
    AND c.table_name = :table_name
    AND c.key_hash = :key_hash
-   AND c.outcome <> 'mine';
+   AND c.outcome <> 'mine'
+ ORDER BY c.step
+ LIMIT 1;
 
 -- name: add
 -- Of a session that brings one row twice, which no device of ours does, the first time.
-INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, row_key, kind, policy, outcome, note,
+INSERT INTO sync_conflict (tenant_id, number, table_name, key_hash, step, row_key, kind, policy, outcome, note,
     mine, mine_user_id, mine_by, mine_at_utc, mine_device_id,
     theirs, theirs_user_id, theirs_by, theirs_at_utc, theirs_device_id, theirs_number,
     loser_device_id, created_at_utc)
-VALUES (:tenant_id, :number, :table_name, :key_hash, :row_key, :kind, :policy, :outcome, :note,
+VALUES (:tenant_id, :number, :table_name, :key_hash, :step, :row_key, :kind, :policy, :outcome, :note,
     :mine, :mine_user_id, :mine_by, :mine_at_utc, :mine_device_id,
     :theirs, :theirs_user_id, :theirs_by, :theirs_at_utc, :theirs_device_id, :theirs_number,
     :loser_device_id, :created_at_utc)
 ON DUPLICATE KEY UPDATE number = number;
+
+-- name: forget
+-- Of a decision that another one of the same session has undone.
+DELETE FROM sync_conflict
+ WHERE tenant_id = :tenant_id
+   AND number = :number
+   AND table_name = :table_name
+   AND key_hash = :key_hash
+   AND step = :step;
 
 -- name: has_lost
 -- Returns one row when a device lost any. Index: ix_conflict_loser.
@@ -71,7 +82,7 @@ SELECT c.number, CASE c.outcome WHEN 'theirs' THEN c.mine_at_utc ELSE c.theirs_a
    AND c.loser_device_id = :device_id
    AND c.table_name = :table_name
    AND c.number BETWEEN :first AND :last
- ORDER BY c.number, c.key_hash;
+ ORDER BY c.number, c.key_hash, c.step;
 
 -- name: list_conflicts
 -- The newest :most of a tenant, newest first.
@@ -80,5 +91,5 @@ SELECT c.number, convert(c.table_name USING utf8mb4), c.row_key, c.kind, c.polic
        c.theirs_device_id, c.theirs_number, c.created_at_utc
   FROM sync_conflict AS c
  WHERE c.tenant_id = :tenant_id
- ORDER BY c.number DESC, c.table_name, c.key_hash
+ ORDER BY c.number DESC, c.table_name, c.key_hash, c.step
  LIMIT :most;

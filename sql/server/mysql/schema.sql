@@ -145,11 +145,14 @@ CREATE TABLE sync_policy (
 -- A row that came in session `number` and met another version. mine: the version that came, theirs: the
 -- one that was here, from session theirs_number; both as JSON, NULL where it was a deletion. outcome:
 -- which stands, or `merged`. loser_device_id: the device whose version is gone, in whole or in part.
+-- step: several things may be decided of one row, one after the other: 0 what a policy did, 1 what a
+-- value did that is unique, 2 what a reference did.
 CREATE TABLE sync_conflict (
     tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     number BIGINT NOT NULL,
     table_name VARBINARY(256) NOT NULL,
     key_hash BINARY(16) NOT NULL,
+    step TINYINT NOT NULL DEFAULT 0,
     row_key LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     kind VARCHAR(16) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
     policy VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
@@ -168,7 +171,7 @@ CREATE TABLE sync_conflict (
     theirs_number BIGINT NOT NULL,
     loser_device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
     created_at_utc CHAR(24) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
-    PRIMARY KEY (tenant_id, number, table_name, key_hash),
+    PRIMARY KEY (tenant_id, number, table_name, key_hash, step),
     KEY ix_conflict_loser (tenant_id, loser_device_id, number)
 ) ENGINE = InnoDB;
 
@@ -191,4 +194,49 @@ CREATE TABLE sync_history (
     device_id CHAR(36) CHARACTER SET ascii COLLATE ascii_bin,
     image LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
     PRIMARY KEY (tenant_id, table_name, row_key, version)
+) ENGINE = InnoDB;
+
+-- name: create_unchecked
+-- Tables of a tenant whose references lead where they will.
+CREATE TABLE sync_unchecked (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    PRIMARY KEY (tenant_id, table_name)
+) ENGINE = InnoDB;
+
+-- name: create_unique_policy
+-- What happens to a new row whose unique value another row has; `columns`: JSON, in lower case and
+-- sorted. One that is not here has the default.
+CREATE TABLE sync_unique_policy (
+    table_name VARBINARY(256) NOT NULL,
+    columns VARBINARY(512) NOT NULL,
+    policy VARCHAR(255) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (table_name, columns)
+) ENGINE = InnoDB;
+
+-- name: create_unique
+-- Which row has a value that is unique, or had it last: what is here is looked up in the row itself.
+-- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal; row_key: the
+-- key as MessagePack.
+CREATE TABLE sync_unique (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    unique_key BINARY(16) NOT NULL,
+    value VARBINARY(255) NOT NULL,
+    row_key LONGBLOB NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, unique_key, value)
+) ENGINE = InnoDB;
+
+-- name: create_merged
+-- Rows that session `number` made one with another: from_key is gone, and to_key is what it was. row_key:
+-- the first as bytes, the others as JSON.
+CREATE TABLE sync_merged (
+    tenant_id VARCHAR(64) CHARACTER SET ascii COLLATE ascii_bin NOT NULL,
+    table_name VARBINARY(256) NOT NULL,
+    row_key VARBINARY(255) NOT NULL,
+    number BIGINT NOT NULL,
+    from_key LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    to_key LONGTEXT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key),
+    KEY ix_merged_number (tenant_id, number)
 ) ENGINE = InnoDB;

@@ -146,11 +146,14 @@ CREATE TABLE sync_policy (
 -- A row that came in session `number` and met another version. mine: the version that came, theirs: the
 -- one that was here, from session theirs_number; both as JSON, NULL where it was a deletion. outcome:
 -- which stands, or `merged`. loser_device_id: the device whose version is gone, in whole or in part.
+-- step: several things may be decided of one row, one after the other: 0 what a policy did, 1 what a
+-- value did that is unique, 2 what a reference did.
 CREATE TABLE sync_conflict (
     tenant_id TEXT NOT NULL REFERENCES sync_tenant (tenant_id),
     number INTEGER NOT NULL,
     table_name TEXT NOT NULL COLLATE NOCASE,
     key_hash BLOB NOT NULL,
+    step INTEGER NOT NULL,
     row_key TEXT NOT NULL,
     kind TEXT NOT NULL,
     policy TEXT NOT NULL,
@@ -169,7 +172,7 @@ CREATE TABLE sync_conflict (
     theirs_number INTEGER NOT NULL,
     loser_device_id TEXT,
     created_at_utc TEXT NOT NULL,
-    PRIMARY KEY (tenant_id, number, table_name, key_hash)
+    PRIMARY KEY (tenant_id, number, table_name, key_hash, step)
 ) WITHOUT ROWID;
 
 -- name: create_conflict_loser
@@ -196,3 +199,50 @@ CREATE TABLE sync_history (
     image TEXT NOT NULL,
     PRIMARY KEY (tenant_id, table_name, row_key, version)
 ) WITHOUT ROWID;
+
+-- name: create_unchecked
+-- Tables of a tenant whose references lead where they will.
+CREATE TABLE sync_unchecked (
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    PRIMARY KEY (tenant_id, table_name)
+) WITHOUT ROWID;
+
+-- name: create_unique_policy
+-- What happens to a new row whose unique value another row has; `columns`: JSON, in lower case and
+-- sorted. One that is not here has the default.
+CREATE TABLE sync_unique_policy (
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    columns TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    PRIMARY KEY (table_name, columns)
+) WITHOUT ROWID;
+
+-- name: create_unique
+-- Which row has a value that is unique, or had it last: what is here is looked up in the row itself.
+-- unique_key: the columns, hashed; value: as bytes, equal where SQLite takes them for equal; row_key: the
+-- key as MessagePack.
+CREATE TABLE sync_unique (
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    unique_key BLOB NOT NULL,
+    value BLOB NOT NULL,
+    row_key BLOB NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, unique_key, value)
+) WITHOUT ROWID;
+
+-- name: create_merged
+-- Rows that session `number` made one with another: from_key is gone, and to_key is what it was. row_key:
+-- the first as bytes, the others as JSON.
+CREATE TABLE sync_merged (
+    tenant_id TEXT NOT NULL,
+    table_name TEXT NOT NULL COLLATE NOCASE,
+    row_key BLOB NOT NULL,
+    number INTEGER NOT NULL,
+    from_key TEXT NOT NULL,
+    to_key TEXT NOT NULL,
+    PRIMARY KEY (tenant_id, table_name, row_key)
+) WITHOUT ROWID;
+
+-- name: create_merged_number
+CREATE INDEX ix_merged_number ON sync_merged (tenant_id, number);

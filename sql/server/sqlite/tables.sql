@@ -44,6 +44,26 @@ SELECT t.definition
  WHERE t.tenant_id = :tenant_id
  ORDER BY t.position, t.name;
 
+-- name: list_described
+-- Returns (definition, known, definition of the real table, what of it is built, whether its references
+-- are left alone), parents first.
+SELECT t.definition, t.known, w.definition, w.built, u.tenant_id IS NOT NULL
+  FROM sync_tenant_table AS t
+  JOIN sync_table AS w ON w.name = t.name
+  LEFT JOIN sync_unchecked AS u ON u.tenant_id = t.tenant_id AND u.table_name = t.name
+ WHERE t.tenant_id = :tenant_id
+ ORDER BY t.position, t.name;
+
+-- name: check_references
+DELETE FROM sync_unchecked
+ WHERE tenant_id = :tenant_id
+   AND table_name = :name;
+
+-- name: leave_references
+INSERT INTO sync_unchecked (tenant_id, table_name)
+VALUES (:tenant_id, :name)
+ON CONFLICT (tenant_id, table_name) DO NOTHING;
+
 -- name: list_known
 -- Everything that the tenant's devices described of each table.
 SELECT t.known
