@@ -294,6 +294,8 @@ def _apply_tables(
             if incoming.table.is_mapped:
                 store.run(incoming.render("resolve_parts"))
             _delete(store, incoming, fire=incoming.table.name in firing)
+            if store.first(incoming.render("has_gone")):
+                store.run(incoming.render("remember_gone"), {"generation": generation})
             store.run(incoming.render("upsert_shadow"), {"generation": generation})
     for incoming in staged:
         store.fire_triggers(incoming.table.name in firing)

@@ -186,7 +186,7 @@ def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
             for column, value in zip(table.columns, read, strict=True):
                 if value in moved.get(table.references.get(column, ""), ()):
                     dirty.add(row)
-        dirty.update(_dirty(query, table, local_keys, tags))
+        dirty.update(_dirty(query, table, local_keys, moved, tags))
     return Held(rows, frozenset(dirty))
 
 
@@ -214,6 +214,7 @@ def _dirty(
     query: Query,
     table: Table,
     local_keys: Mapping[tuple[Any, ...], Row],
+    moved: Mapping[str, set[int]],
     tags: Mapping[bytes, str],
 ) -> Iterator[Row]:
     """The rows of a table that a push would look at."""
@@ -227,7 +228,9 @@ def _dirty(
         " WHERE generation > 0"
     ):
         key, known = tuple(both[: len(table.key)]), both[len(table.key) :]
-        if not is_dirty and key not in logged:
+        parents = (table.references.get(column, "") for column in table.key)
+        is_moved = any(k in moved.get(p, ()) for k, p in zip(key, parents, strict=True))
+        if not is_dirty and key not in logged and not is_moved:
             continue
         if key in local_keys and not is_deleted:
             yield local_keys[key]

@@ -138,3 +138,18 @@ def test_a_row_whose_deletion_was_unfounded_stays_the_others(world: World):
     everyone_syncs(b, a)
     assert a.rows("SELECT v FROM pebble") == b.rows("SELECT v FROM pebble") == [("b",)]
     assert [each["row"]["v"] for each in list_conflicts(a.path)] == ["a"]
+
+
+def test_a_row_under_the_key_of_one_whose_deletion_was_heard_of_is_a_new_one(world: World):
+    """Who had never had the other met its deletion, and lost against it."""
+    world.server.run(set_policy(world.server.store, "gravel", "server_wins"))
+    a = world.device("a.db", PEBBLE.replace("pebble", "gravel"))
+    a.execute("INSERT INTO gravel VALUES ('x', 'a')")
+    a.sync()
+    a.execute("DELETE FROM gravel")
+    a.sync()
+    b = a.clone("b.db")
+    b.execute("INSERT INTO gravel VALUES ('x', 'b')")
+    everyone_syncs(b, a)
+    assert a.rows("SELECT v FROM gravel") == b.rows("SELECT v FROM gravel") == [("b",)]
+    assert list_conflicts(a.path) == list_conflicts(b.path) == []
