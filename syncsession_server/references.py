@@ -14,7 +14,7 @@ from syncsession_client.protocol.tables import Column, Reference, Table, folded
 Action = Literal["cascade", "set null", "set default", "restrict", "no action"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Link:
     """`columns` of a child lead to `parent_columns`, the key of its parent, in the key's order."""
 
