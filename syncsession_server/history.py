@@ -6,7 +6,7 @@ is in it. What is read out of history: versions.py.
 """
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -123,6 +123,23 @@ async def _keep(
     is_all: bool,
 ) -> int:
     """Add versions of rows in the application's table; how many."""
+    kept = 0
+    async for count in _versions(store, tx, params, session, is_all=is_all):
+        kept += count
+        if count:
+            point("server.history_written")
+    return kept
+
+
+async def _versions(
+    store: Store,
+    tx: Transaction,
+    params: dict[str, Any],
+    session: dict[str, Any],
+    *,
+    is_all: bool,
+) -> AsyncIterator[int]:
+    """Add them, those that the database makes by itself first; how many at a time."""
     table, layout = await find_layout(store, tx, params["tenant_id"], params["table_name"])
     columns = image_columns(table)
 
@@ -131,16 +148,12 @@ async def _keep(
 
     imaged = Imaged(columns, image)
     kept, has_odd = await tx.keep_history(layout, params | session, imaged, is_all=is_all)
-    if kept:
-        point("server.history_written")
-    if not has_odd:
-        return kept
-    make = _Maker(table, params, session, is_all, store.image_bytes)
-    async for changed in tx.changed(layout, params, is_all=is_all, is_odd=True):
-        await tx.add_history(await asyncio.to_thread(make, changed))
-        kept += len(changed.rows)
-        point("server.history_written")
-    return kept
+    yield kept
+    if has_odd:
+        make = _Maker(table, params, session, is_all, store.image_bytes)
+        async for changed in tx.changed(layout, params, is_all=is_all, is_odd=True):
+            await tx.add_history(await asyncio.to_thread(make, changed))
+            yield len(changed.rows)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,8 @@ _LEAST_PAGE = 500
 _PAGE_BYTES = 4 << 20
 _LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
+_KEPT_TOGETHER = 10_000
+_LAST_KEY = b"\xff" * 255  # none is larger
 _WIDEST = 16  # bytes of an image that a byte of a value may take, and room for the rest
 
 _T = TypeVar("_T")
@@ -402,7 +404,7 @@ class _Session:
         self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
     ) -> tuple[int, bool]:
         """Of rows whose values all fit their columns: to send them to and fro takes most of the
-        time.
+        time. Some at a time: what reads history while it adds to it is put aside first.
         """
         sql, names = self._store.sql.staged, {**layout.names, "is_all": is_all}
         labels = [f"{json.dumps(name, ensure_ascii=False)}:" for name in image.columns]
@@ -411,8 +413,16 @@ class _Session:
             **params,
             **{f"label_{n}": label for n, label in enumerate(begun, 1)},
             "most_bytes": self._store.image_bytes // _WIDEST,
+            "most": _KEPT_TOGETHER,
+            "skipped": _KEPT_TOGETHER - 1,
         }
-        kept = await self.run(sql.keep_history(**names), given)
+        kept, after, is_first = 0, b"", True
+        while after != _LAST_KEY:
+            page, given["after"] = {**names, "is_first": is_first}, after
+            end = await self.first(sql.page_end(**page), given)
+            after = given["last"] = end[0] if end else _LAST_KEY
+            kept += await self.run(sql.keep_history(**page), given)
+            is_first = False
         return kept, await self.first(sql.has_odd(**names), given) is not None
 
     async def add_history(self, versions: list[Row]) -> None:

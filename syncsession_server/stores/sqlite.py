@@ -289,15 +289,14 @@ class _Lane:
         self, layout: Layout, params: Params, image: Imaged, *, is_all: bool
     ) -> tuple[int, bool]:
         """In one statement: to read the rows and write their versions takes thrice the time."""
-        names = layout.names
+        sql, names = self._dialect, layout.names
         if len(names["imaged"]) > _MOST_VALUES:
             return 0, True
 
         def keep() -> int:
             self._db.create_scalar_function("row_image", lambda *values: image.make(values))
             self._db.create_scalar_function("row_key", lambda *key: row_key(names["t"].table, key))
-            sql = self._dialect.staged.keep_history(**names, is_all=is_all)
-            return self._run(sql, params)
+            return self._run(sql.staged.keep_history(**names, is_all=is_all), params)
 
         return await self._call(keep), False
 
