@@ -30,17 +30,17 @@ class Version:
 def read_conflicts(query: Query, tenant: str, tags: Mapping[bytes, str]) -> list[Met]:
     """The server's log of conflicts; devices by their ids."""
     found = query(
-        "SELECT table_name, row_key, mine, theirs, number, kind, policy, outcome, note,"
+        "SELECT table_name, row_key, mine, theirs, number, step, kind, policy, outcome, note,"
         " mine_at_utc, theirs_at_utc, mine_device_id, theirs_device_id, theirs_number,"
         " loser_device_id FROM sync_conflict WHERE tenant_id = :tenant",
         tenant=tenant,
     )
     mets = []
-    for name, key, mine, theirs, number, kind, policy, outcome, note, *rest in found:
+    for name, key, mine, theirs, number, step, kind, policy, outcome, note, *rest in found:
         table = _table(name)
         row = _row(table, images.decode(key), tags)
         contents = (_content(table, image, tags) for image in (mine, theirs))
-        mets.append(Met(number, row, kind, policy, outcome, note or "", *contents, *rest))
+        mets.append(Met(number, step, row, kind, policy, outcome, note or "", *contents, *rest))
     return mets
 
 
@@ -103,4 +103,5 @@ def _lost(met: Met) -> Lost:
 
 def _plain(table: Table, image: Mapping[str, Any], *, is_deleted: bool) -> tuple[str | None, ...]:
     columns = table.columns if not is_deleted else () if table.local else table.key
-    return tuple(image[column] for column in columns if column not in table.references)
+    refer = {column for reference in table.references for column in reference.columns}
+    return tuple(image[column] for column in columns if column not in refer)

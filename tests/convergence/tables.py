@@ -5,7 +5,7 @@ local key has a tag that is unique and stays with it, and a reference to such a 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -22,6 +22,15 @@ Query = Callable[..., list[tuple[Any, ...]]]
 
 
 @dataclass(frozen=True)
+class Reference:
+    """Columns that are the key of a row of `parent`, and what is to happen when that goes."""
+
+    columns: tuple[str, ...]
+    parent: str
+    on_delete: str = "no action"
+
+
+@dataclass(frozen=True)
 class Table:
     """A table: its key, the columns that are compared, and which of both refer to what.
 
@@ -31,7 +40,7 @@ class Table:
     name: str
     key: tuple[str, ...]
     values: tuple[str, ...]
-    references: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
     local: bool = False
 
     @cached_property
@@ -44,22 +53,30 @@ class Table:
         """The columns that are the key as everyone knows it."""
         return ("tag",) if self.local else self.key
 
+    @cached_property
+    def parent_of(self) -> dict[str, str]:
+        """The parent of each column that is a reference by itself."""
+        return {r.columns[0]: r.parent for r in self.references if len(r.columns) == 1}
+
     def known_as(self, read: tuple[str | None, ...]) -> tuple[Row, Values]:
         """A row and its values, from what was read."""
         keys = len(self.known_by)
         assert None not in read[:keys], f"{self.name}: a row of no key: {read}"
         return (self.name, *map(str, read[:keys])), read[keys:]
 
-    def parents(self, row: Row, values: Values) -> Iterator[Row]:
-        """The rows that a row refers to."""
-        for column, value in zip(self.columns, (*row[1:], *values), strict=True):
-            if column in self.references and value is not None:
-                yield self.references[column], value
+    def parents(self, row: Row, values: Values) -> Iterator[tuple[Reference, Row]]:
+        """The rows that a row refers to, and how."""
+        by_column = dict(zip(self.columns, (*row[1:], *values), strict=True))
+        for reference in self.references:
+            key = [by_column[column] for column in reference.columns]
+            if None not in key:
+                yield reference, (reference.parent, *map(str, key))
 
 
 SCHEMA = (
     "CREATE TABLE area (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, odd, parent_id INTEGER "
-    "REFERENCES area (id) ON UPDATE CASCADE ON DELETE SET NULL)",
+    "REFERENCES area (id) ON UPDATE CASCADE ON DELETE SET NULL, head_id INTEGER "
+    "REFERENCES member (id) ON UPDATE CASCADE ON DELETE SET NULL)",
     "CREATE TABLE member (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, "
     "area_id INTEGER REFERENCES area (id) ON UPDATE CASCADE)",
     "CREATE TABLE label (name TEXT PRIMARY KEY, v TEXT, odd)",
@@ -74,27 +91,62 @@ SCHEMA = (
     "ON UPDATE CASCADE ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE "
     "ON DELETE SET NULL)",
     "CREATE TABLE seat (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, place TEXT UNIQUE)",
+    "CREATE TABLE tool (id TEXT PRIMARY KEY, v TEXT, owner_id INTEGER REFERENCES member (id) "
+    "ON UPDATE CASCADE ON DELETE RESTRICT, label TEXT DEFAULT 'a' REFERENCES label (name) "
+    "ON UPDATE CASCADE ON DELETE SET DEFAULT, scope TEXT, name TEXT, FOREIGN KEY (scope, name) "
+    "REFERENCES setting (scope, name) ON UPDATE CASCADE ON DELETE CASCADE)",
 )
 """What `odd` holds, of any type, is compared among the devices only, when they are at rest."""
 
 TABLES = {
     t.name: t
     for t in (
-        Table("area", ("id",), ("v", "parent_id"), {"parent_id": "area"}, local=True),
-        Table("member", ("id",), ("v", "area_id"), {"area_id": "area"}, local=True),
+        Table(
+            "area",
+            ("id",),
+            ("v", "parent_id", "head_id"),
+            (
+                Reference(("parent_id",), "area", "set null"),
+                Reference(("head_id",), "member", "set null"),
+            ),
+            local=True,
+        ),
+        Table("member", ("id",), ("v", "area_id"), (Reference(("area_id",), "area"),), local=True),
         Table("label", ("name",), ("v",)),
         Table(
             "member_label",
             ("member_id", "label"),
             ("v",),
-            {"member_id": "member", "label": "label"},
+            (
+                Reference(("member_id",), "member", "cascade"),
+                Reference(("label",), "label", "cascade"),
+            ),
         ),
-        Table("profile", ("id",), ("v",), {"id": "member"}),
+        Table("profile", ("id",), ("v",), (Reference(("id",), "member", "cascade"),)),
         Table("setting", ("scope", "name"), ("v", "w")),
-        Table("note", ("id",), ("v", "area_id", "label"), {"area_id": "area", "label": "label"}),
+        Table(
+            "note",
+            ("id",),
+            ("v", "area_id", "label"),
+            (
+                Reference(("area_id",), "area", "cascade"),
+                Reference(("label",), "label", "set null"),
+            ),
+        ),
         Table("seat", ("id",), ("v", "place"), local=True),
+        Table(
+            "tool",
+            ("id",),
+            ("v", "owner_id", "label", "scope", "name"),
+            (
+                Reference(("owner_id",), "member", "restrict"),
+                Reference(("label",), "label", "set default"),
+                Reference(("scope", "name"), "setting", "cascade"),
+            ),
+        ),
     )
 }
+DEFAULTS = {("tool", "label"): "a"}
 LOCAL = tuple(t.name for t in TABLES.values() if t.local)
 
 
@@ -110,7 +162,7 @@ class Held:
         return [
             (row, values, parent)
             for row, values in self.rows.items()
-            for parent in TABLES[row[0]].parents(row, values)
+            for _, parent in TABLES[row[0]].parents(row, values)
             if parent not in self.rows
         ]
 
@@ -176,7 +228,7 @@ def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
             key, read = found[: len(table.key)], found[len(table.key) :]
             row, values = table.known_as(
                 tuple(
-                    _known(query, table.references.get(column), value, here, tags)
+                    _known(query, table.parent_of.get(column), value, here, tags)
                     for column, value in zip(table.columns, read, strict=True)
                 )
             )
@@ -184,7 +236,7 @@ def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
             rows[row] = values
             local_keys[key] = row
             for column, value in zip(table.columns, read, strict=True):
-                if value in moved.get(table.references.get(column, ""), ()):
+                if value in moved.get(table.parent_of.get(column, ""), ()):
                     dirty.add(row)
         dirty.update(_dirty(query, table, local_keys, moved, tags))
     return Held(rows, frozenset(dirty))
@@ -221,14 +273,14 @@ def _dirty(
     keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
     logged = set(query(f"SELECT {keys} FROM _sync_{table.name}_log"))
     identity = "row_id" if table.local else keys
-    if not table.local and set(table.key) & set(table.references):
+    if not table.local and set(table.key) & table.parent_of.keys():
         identity = keys.replace("key_", "row_id_")
     for is_dirty, is_deleted, *both in query(
         f"SELECT is_dirty, is_deleted, {keys}, {identity} FROM _sync_{table.name}_rows"
         " WHERE generation > 0"
     ):
         key, known = tuple(both[: len(table.key)]), both[len(table.key) :]
-        parents = (table.references.get(column, "") for column in table.key)
+        parents = (table.parent_of.get(column, "") for column in table.key)
         is_moved = any(k in moved.get(p, ()) for k, p in zip(key, parents, strict=True))
         if not is_dirty and key not in logged and not is_moved:
             continue
