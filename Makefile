@@ -22,7 +22,8 @@ soak: ## let devices sync under load, and in made-up orders, for SOAK_SECONDS=60
 	@.ci/setup.sh mariadb
 	@SYNCSESSION_SOAK_SECONDS=$(SOAK_SECONDS) SYNCSESSION_SOAK_SEED=$(SOAK_SEED) \
 		$(VENV_PYTHON) -m pytest -s tests/scenarios/test_under_load.py \
-		tests/scenarios/test_concurrent_devices.py tests/properties/test_convergence.py
+		tests/scenarios/test_concurrent_devices.py tests/properties/test_convergence.py \
+		tests/properties/test_rules.py
 
 check: ## lint, check the format, the types and the generated reference
 	@.ci/setup.sh

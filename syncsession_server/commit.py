@@ -11,12 +11,13 @@ from typing import Any
 
 from syncsession_client.protocol import batches, bodies
 from syncsession_client.protocol.batches import Batch, Row
-from syncsession_client.protocol.errors import SyncError, TryLater
+from syncsession_client.protocol.errors import SyncError, TooLarge, TryLater
 from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import folded
 
 from . import history, sessions, signs_of_life
-from .mending import mend
+from .mending import Mending
+from .refusing import reject, rejected
 from .registry import described_tables, find_layout, with_tables
 from .resolving import Part, resolve
 from .stores import Layout, Store, Transaction
@@ -106,12 +107,17 @@ async def _apply(store: Store, tx: Transaction, session: dict[str, Any]) -> None
     described = await described_tables(store, tx, stamp["tenant_id"])
     uniqueness = Uniqueness(store, tx, stamp, described)
     applied = await _apply_rows(store, tx, session, stamp, uniqueness)
+    mending = Mending(store, tx, stamp, described, uniqueness)
     settled = await uniqueness.settle()
-    written, deleted = applied.tables | settled.tables, applied.deleted | settled.deleted
-    mended = await mend(store, tx, stamp, described, written, deleted)
-    is_corrected = applied.is_corrected or settled.is_corrected or mended.is_corrected
+    written = applied.tables | settled.tables
+    await mending.run(written, applied.deleted | settled.deleted)
+    while uniqueness.has_met:
+        settled = await uniqueness.settle()
+        written |= settled.tables
+        await mending.run(settled.tables, settled.deleted)
+    is_corrected = applied.is_corrected or settled.is_corrected or mending.is_corrected
     committed = stamp | {"is_corrected": int(is_corrected), "now": now()}
-    await history.write(store, tx, committed, written | mended.tables)
+    await history.write(store, tx, committed, written | mending.tables)
     if not await tx.run(store.sql.sessions.to_committed, committed):
         raise _ClaimLost
     point("server.commit_before_end")
@@ -149,8 +155,7 @@ async def _apply_rows(
             table, layout = await find_layout(store, tx, stamp["tenant_id"], name, columns)
             staged = await tx.stage(layout, stamp, counts[name])
             current = shape, Part(table, columns, layout, staged)
-        part = current[1]
-        await part.staged.add(await asyncio.to_thread(_encode, part.layout, group))
+        await _stage(store, current[1], group)
     if current is not None:
         await _write(store, tx, current[1], stamp, applied, uniqueness)
     return applied
@@ -177,6 +182,25 @@ def _unpack(rows: list[tuple[Any, ...]]) -> list[Batch]:
 
 def _shape(batch: Batch) -> _Shape:
     return batch.table, batch.columns
+
+
+async def _stage(store: Store, part: Part, group: list[Batch]) -> None:
+    """Put rows where the table's are staged.
+
+    Raises:
+        RowsRejected: one is larger than the database takes, which it says only now.
+    """
+    try:
+        await part.staged.add(await asyncio.to_thread(_encode, part.layout, group))
+    except TooLarge as error:
+        rows = [row for batch in group for row in batch.rows]
+        large = [row for row in rows if _size(row) > store.image_bytes]
+        found = large or [max(rows, key=_size)]
+        raise rejected([reject(part.table, r, "too_large", str(error)) for r in found]) from error
+
+
+def _size(row: Row) -> int:
+    return sum(len(value) for value in row if isinstance(value, str | bytes))
 
 
 def _encode(layout: Layout, group: list[Batch]) -> list[Row]:

@@ -6,8 +6,8 @@ then nothing else that the deletion did to others stands. Why: docs/explanation/
 """
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
+from dataclasses import replace
 from typing import Any
 
 from syncsession_client.protocol import images
@@ -25,56 +25,10 @@ from .refusing import reject, rejected
 from .registry import Described, Layouts
 from .rewriting import write_rows
 from .stores import Store, Transaction
+from .uniqueness import Uniqueness
 
 RowKey = tuple[str, bytes]
 """A table's name in lower case, and the key of a row of it as bytes."""
-
-
-@dataclass
-class Mended:
-    """The tables that were written to, and whether a row became another than its device has."""
-
-    tables: set[str] = field(default_factory=set)
-    is_corrected: bool = False
-
-
-async def mend(
-    store: Store,
-    tx: Transaction,
-    stamp: dict[str, Any],
-    described: Mapping[str, Described],
-    written: Iterable[str],
-    deleted: Iterable[str],
-) -> Mended:
-    """Let no reference of the tables that a session has written to, or `deleted` rows in, lead to
-    nothing.
-
-    Raises:
-        RowsRejected: rows refer to what has never been here.
-    """
-    known = {name: each.known for name, each in described.items()}
-    checked = (each.latest for each in described.values() if not each.is_unchecked)
-    found = list(links(checked, known))
-    if not found:
-        return Mended()
-    mending = _Mending(store, tx, stamp, described, found)
-    await mending.run({folded(name) for name in written}, {folded(name) for name in deleted})
-    return mending.mended
-
-
-async def broken(
-    store: Store,
-    tx: Transaction,
-    stamp: dict[str, Any],
-    described: Mapping[str, Described],
-    written: Iterable[str],
-    deleted: Iterable[str],
-) -> dict[RowKey, str]:
-    """The rows of a session that would have to be mended, or make others have to, and why."""
-    known = {name: each.known for name, each in described.items()}
-    checked = (each.latest for each in described.values() if not each.is_unchecked)
-    mending = _Mending(store, tx, stamp, described, list(links(checked, known)))
-    return await mending.broken(set(written), set(deleted))
 
 
 _FIRST_TO_LAST: tuple[tuple[Action, ...], ...] = (
@@ -84,11 +38,13 @@ _FIRST_TO_LAST: tuple[tuple[Action, ...], ...] = (
 )
 
 
-class _Mending:
-    """One session. Rows that it mends are of that session too, so what follows from that is found
-    in the same way, until there is nothing to mend.
+class Mending:
+    """Of one session. Rows that it mends are of that session too, so what follows from that is
+    found in the same way, until there is nothing to mend.
 
-    `_open` are the references that have to be looked at: (link, whether by its parents).
+    `tables` are those that it has written to, and `is_corrected` whether a row became another than
+    its device has. `_open` are the references that have to be looked at: (link, whether by its
+    parents).
     """
 
     def __init__(
@@ -97,21 +53,30 @@ class _Mending:
         tx: Transaction,
         stamp: dict[str, Any],
         described: Mapping[str, Described],
-        found: Sequence[Link],
+        uniqueness: Uniqueness,
     ) -> None:
         self._store, self._tx, self._stamp = store, tx, stamp
-        self._sql = store.sql.references
+        self._sql, self._uniqueness = store.sql.references, uniqueness
         self._authors = Authors(store, tx, stamp)
         self._layouts = Layouts(store, described)
-        self._links = found
+        known = {name: each.known for name, each in described.items()}
+        checked = (each.latest for each in described.values() if not each.is_unchecked)
+        self._links = list(links(checked, known))
         self._open: set[tuple[Link, bool]] = set()
         self._written: set[str] = set()
         self._revived: set[RowKey] = set()
         self._cascaded: defaultdict[RowKey, list[tuple[Table, Row]]] = defaultdict(list)
-        self.mended = Mended()
+        self.tables: set[str] = set()
+        self.is_corrected = False
 
-    async def run(self, written: set[str], deleted: set[str]) -> None:
-        self._written = written
+    async def run(self, written: Set[str], deleted: Set[str]) -> None:
+        """Let no reference of the tables that the session has written to, or `deleted` rows in,
+        lead to nothing.
+
+        Raises:
+            RowsRejected: rows refer to what has never been here.
+        """
+        self._written |= written
         for link in self._links:
             if folded(link.child.name) in written and await self._has(link, is_deserted=False):
                 self._open.add((link, False))
@@ -121,8 +86,8 @@ class _Mending:
         while self._open:
             await self._mend_next()
 
-    async def broken(self, written: set[str], deleted: set[str]) -> dict[RowKey, str]:
-        """Why each row cannot be as it is."""
+    async def broken(self, written: Set[str], deleted: Set[str]) -> dict[RowKey, str]:
+        """The rows of the session that would have to be mended, or make others have to, and why."""
         found: dict[RowKey, str] = {}
         for link in self._links:
             child, parent = link.child.name, link.parent.name
@@ -153,7 +118,7 @@ class _Mending:
 
     async def _refuse_unfounded(self) -> None:
         rejects = [
-            self._reject(link, row)
+            self._reject(link, row, "that the server does not have")
             for link, is_deserted in self._open
             if not is_deserted
             async for page in self._pages(link, is_deserted=False)
@@ -163,13 +128,13 @@ class _Mending:
         if rejects:
             raise rejected(rejects)
 
-    def _reject(self, link: Link, row: Row) -> Reject:
+    def _reject(self, link: Link, row: Row, why: str) -> Reject:
         return reject(
             link.child,
             row,
             "missing_reference",
             f"{', '.join(link.columns)} of {link.child.name} refers to a row of {link.parent.name} "
-            "that the server does not have",
+            f"{why}",
         )
 
     async def _has(self, link: Link, *, is_deserted: bool) -> bool:
@@ -219,10 +184,22 @@ class _Mending:
                 logged.append(await self._revival(link, parent, row))
         await self._tx.run_many(self._store.sql.conflicts.add, logged)
         await self._write(link.child, children)
-        await self._write(link.parent, [self._changed(row, 0) for row in parents.values()])
-        self._revived |= parents.keys()
+        await self._bring_back(link, page, parents)
         for key in parents:
             await self._undo_cascade(key)
+
+    async def _bring_back(
+        self, link: Link, page: Sequence[Row], parents: Mapping[RowKey, Row]
+    ) -> None:
+        """Revive parents of these children; one whose unique value another row has is no more."""
+        back = [self._changed(row, 0) for row in parents.values()]
+        await self._write(link.parent, back)
+        self._revived |= parents.keys()
+        blocked = await self._uniqueness.note_back(link.parent, back) if back else []
+        keys = {row[META : META + len(link.parent.wire_key)] for row in blocked}
+        why = "that was deleted, and another row has a unique value of it"
+        if rejects := [self._reject(link, r, why) for r in page if link.parent_key(r) in keys]:
+            raise rejected(rejects)
 
     async def _became(self, link: Link, parent: RowKey, row: Row) -> Row | None:
         """A child of a row that was made one with another, as a child of that one; None where it
@@ -298,8 +275,8 @@ class _Mending:
         await write_rows(self._store, self._tx, self._layouts[table], self._stamp, rows)
         point("server.references_mended")
         self._written.add(name)
-        self.mended.tables.add(name)
-        self.mended.is_corrected = True
+        self.tables.add(name)
+        self.is_corrected = True
         for link in self._links:
             if folded(link.child.name) == name and not all(row[3] for row in rows):
                 self._open.add((link, False))

@@ -22,7 +22,7 @@ from syncsession_client.protocol.kill_points import point
 from syncsession_client.protocol.tables import Table, folded
 
 from . import history
-from .mending import RowKey, broken
+from .mending import Mending, RowKey
 from .registry import Described, described_tables, find_layout, tenant_tables, with_tables
 from .resolving import Part
 from .stores import Layout, Store, Transaction
@@ -117,7 +117,8 @@ async def revert(
 async def _check(undoing: "_Undoing", described: Mapping[str, Described]) -> None:
     """Refuse what is undone only in part, as long as there is more that has to stay."""
     store, tx, stamp = undoing.store, undoing.tx, undoing.stamp
-    found = await broken(store, tx, stamp, described, undoing.written, undoing.deleted)
+    mending = Mending(store, tx, stamp, described, undoing.uniqueness)
+    found = await mending.broken(undoing.written, undoing.deleted)
     try:
         await undoing.uniqueness.settle()
     except RowsRejected as error:

@@ -54,7 +54,9 @@ class Settled:
 
 
 class Uniqueness:
-    """Of one session: `begin` before it writes to tables, `note` what it wrote, then `settle`."""
+    """Of one session: `begin` before it writes to tables, `note` what it wrote, then `settle`; and
+    again, after rows have come back.
+    """
 
     def __init__(
         self,
@@ -72,6 +74,7 @@ class Uniqueness:
         }
         self._authors = Authors(store, tx, stamp)
         self._met: list[_Met] = []
+        self._new: set[tuple[str, bytes]] = set()
         self._written: set[str] = set()
         self.settled = Settled()
 
@@ -96,9 +99,34 @@ class Uniqueness:
             after = page[-1][0]
             rows = list(layout.decode([row[2:] for row in page]))
             is_new = [bool(row[1]) for row in page]
+            new = [row for row, is_one in zip(rows, is_new, strict=True) if is_one]
+            self._new |= {(folded(table.name), self._key(table, row)) for row in new}
             at = _places(table, columns)
             for unique in uniques:
                 await self._claim(unique, rows, at, is_new)
+
+    async def note_back(self, table: Table, rows: Sequence[Row]) -> list[Row]:
+        """Note the values of rows that were gone, and came back in this session. A row of this
+        session that has taken one is the later one. Those whose value an earlier row has.
+        """
+        name, blocked = folded(table.name), []
+        for unique in self._uniques[name]:
+            before = len(self._met)
+            await self._claim(unique, rows, dict(places(table)), [False] * len(rows))
+            met, self._met = self._met[before:], self._met[:before]
+            for each in met:
+                taker = await self._live(table, each.owner)
+                if taker is None or taker[0] != self._stamp["number"]:
+                    blocked += [row for row in rows if row[META : META + len(each.key)] == each.key]
+                    continue
+                is_new = (name, self._key(table, taker)) in self._new
+                self._met.append(_Met(unique, each.owner, each.key, each.owner, is_new))
+        return blocked
+
+    @property
+    def has_met(self) -> bool:
+        """Whether there is anything to settle."""
+        return bool(self._met)
 
     async def settle(self) -> Settled:
         """Make rows one that have the same values, where their policy says so.
@@ -106,6 +134,7 @@ class Uniqueness:
         Raises:
             RowsRejected: where it says that they are not to be taken.
         """
+        self.settled = Settled(is_corrected=self.settled.is_corrected)
         rejects: list[Reject] = []
         while self._met:
             met = self._met.pop(0)

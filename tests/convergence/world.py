@@ -24,6 +24,7 @@ from support import Device
 from syncsession_client.statements import to_pyformat
 from syncsession_server.app import open_store
 from syncsession_server.policies import set_policy
+from syncsession_server.registry import leave_references
 from syncsession_server.settings import Settings
 from syncsession_server.tenants import create_token
 
@@ -31,7 +32,7 @@ from .decisions import POLICIES, Met
 from .edits import Choice, Program, set_back
 from .forks import Fork, Forks
 from .logs import Lost, Version, read_conflicts, read_history, read_lost
-from .tables import SCHEMA, Held, Kept, Row, read_device, read_server
+from .tables import SCHEMA, TABLES, Held, Kept, Row, read_device, read_server
 
 BATCH_ROWS = 2
 FLAGS = (
@@ -133,6 +134,18 @@ class Site:
         async with open_store(Settings(database=self.database.url)) as store:
             for table, policy in POLICIES.items():
                 await set_policy(store, table, policy)
+
+    def leave_references(self, tenant: str) -> None:
+        """The machine's model tells what edits come to, and not what becomes of a child without a
+        parent: tests/properties/test_rules.py looks at that.
+        """
+
+        async def leave() -> None:
+            async with open_store(Settings(database=self.database.url)) as store:
+                for name in TABLES:
+                    await leave_references(store, tenant, name, is_checked=False)
+
+        asyncio.run(leave())
 
     def _is_ready(self) -> bool:
         assert self.server is not None
@@ -251,6 +264,7 @@ class World:
         self.site, self.directory = site, directory
         self.tenant = f"t{uuid.uuid4().hex}"
         self.token = site.token(self.tenant)
+        site.leave_references(self.tenant)
         self.stations: dict[str, Station] = {}
         self.tags: dict[bytes, str] = {}
         self._names: dict[str, str] = {}

@@ -7,7 +7,6 @@ import pytest
 from mariadb import private_mariadb
 from support import Device, Server, World, serving
 
-from syncsession_client.protocol.errors import SessionFailed
 from syncsession_client.rejects import list_rejects
 from syncsession_server.settings import Settings
 
@@ -80,8 +79,13 @@ def test_a_row_that_is_too_large_is_loaded_or_refused_and_all_else_goes_on(world
         phone.push()
         assert phone.clone("third.db").rows(ROWS) == phone.rows(ROWS)
     else:
-        with pytest.raises(SessionFailed, match="raise its max_allowed_packet"):
-            phone.push()
+        put(phone, "small", "taken at once")
+        assert (phone.push().pushed.rows, phone.dirty("paper")) == (1, [("large",)])
+        (found,) = list_rejects(phone.path)
+        assert (found["code"], found["key"]) == ("too_large", {"id": "large"})
+        assert "raise its max_allowed_packet" in found["message"]
+        phone.execute("DELETE FROM paper WHERE id = 'small'")
+        phone.push()
     goes_on(world, phone)
 
 

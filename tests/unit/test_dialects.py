@@ -143,7 +143,7 @@ def migrated() -> sqlite3.Connection:
 def sqlite() -> Iterator[sqlite3.Connection]:
     with closing(migrated()) as db:
         for name in ("row_image", "row_key"):
-            db.create_function(name, -1, lambda *values: None)
+            db.create_function(name, -1, lambda *_: None)
         yield db
 
 
