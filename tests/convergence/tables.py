@@ -18,6 +18,9 @@ Values = tuple[str | None, ...]
 Content = Values | None
 """A row's values; None where there is no such row."""
 
+Tags = Mapping[tuple[str, bytes], str]
+"""By table and row_id."""
+
 Query = Callable[..., list[tuple[Any, ...]]]
 
 
@@ -175,16 +178,16 @@ class Kept:
 
     rows: dict[Row, Values]
     by: dict[Row, int]
-    tags: dict[bytes, str]
+    tags: dict[tuple[str, bytes], str]
     sessions: dict[int, tuple[str, str]]
 
 
 def read_server(query: Query, tenant: str, *, key: str) -> Kept:
     """What the server's database keeps; `key` is the column that has the row_id of a local row."""
-    tags: dict[bytes, str] = {}
+    tags: dict[tuple[str, bytes], str] = {}
     for name in LOCAL:
         found = query(f"SELECT {key}, tag FROM {name} WHERE tenant_id = :tenant", tenant=tenant)
-        tags |= {bytes(row_id): tag for row_id, tag in found if tag is not None}
+        tags |= {(name, bytes(row_id)): tag for row_id, tag in found if tag is not None}
     assert len(set(tags.values())) == len(tags), "the server has a row twice, under two row_ids"
     rows: dict[Row, Values] = {}
     by: dict[Row, int] = {}
@@ -196,7 +199,8 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
         ):
             if table.local and read[0] is None:
                 continue  # it came and went: nobody else has heard of it
-            row, values = table.known_as(tuple(known(v, tags) for v in read))
+            texts = zip(table.columns, read, strict=True)
+            row, values = table.known_as(tuple(known(table, c, v, tags) for c, v in texts))
             by[row] = session
             if not is_deleted:
                 rows[row] = values
@@ -207,12 +211,14 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
     return Kept(rows, by, tags, {number: (device, status) for number, device, status in found})
 
 
-def known(value: Any, tags: Mapping[bytes, str]) -> Any:
+def known(table: Table, column: str, value: Any, tags: Tags) -> Any:
     """A value that the server has, as everyone knows it: of a row_id, the row's tag."""
-    return tags.get(bytes(value), repr(value)) if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    return tags.get((table.parent_of.get(column, table.name), value), repr(value))
 
 
-def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
+def read_device(query: Query, tags: Tags) -> Held:
     """What a device holds; `tags` are those of the rows that the server knows.
 
     The caller holds a transaction. What is dirty is told by the shadow rows and the logs: what
@@ -247,7 +253,7 @@ def _known(
     parent: str | None,
     value: Any,
     here: Mapping[str, Mapping[int, str]],
-    tags: Mapping[bytes, str],
+    tags: Tags,
 ) -> str | None:
     """A value as everyone knows it. An integer without a row means the row that last had it."""
     if value is None or parent not in here:
@@ -258,8 +264,8 @@ def _known(
         f"SELECT row_id FROM _sync_{parent}_rows WHERE key_1 = ? ORDER BY is_deleted, row_id DESC",
         value,
     )
-    assert gone and gone[0][0] in tags, f"{value} refers to no {parent} that ever was: {gone}"
-    return tags[gone[0][0]]
+    assert gone and (parent, gone[0][0]) in tags, f"{value} refers to no {parent} that ever was"
+    return tags[parent, gone[0][0]]
 
 
 def _dirty(
@@ -267,7 +273,7 @@ def _dirty(
     table: Table,
     local_keys: Mapping[tuple[Any, ...], Row],
     moved: Mapping[str, set[int]],
-    tags: Mapping[bytes, str],
+    tags: Tags,
 ) -> Iterator[Row]:
     """The rows of a table that a push would look at."""
     keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
@@ -286,7 +292,11 @@ def _dirty(
             continue
         if key in local_keys and not is_deleted:
             yield local_keys[key]
-        parts = [tags.get(part) if isinstance(part, bytes) else part for part in known]
+        parents = (table.parent_of.get(column, table.name) for column in table.key)
+        parts = [
+            tags.get((parent, part)) if isinstance(part, bytes) else part
+            for parent, part in zip(parents, known, strict=True)
+        ]
         if None not in parts:  # else nobody knows it but this device, and it is gone
             yield (table.name, *parts)
     yield from (local_keys[key] for key in logged if key in local_keys)
