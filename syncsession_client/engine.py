@@ -224,6 +224,8 @@ class SyncEngine:
             self._lost = self._number_of(lost)
             with self._store.write():
                 reconcile.doubt(self._store)
+                if not self._is_behind_itself():
+                    self._store.run(STATE.set_sealed, {"session_id": None})
         return pushed
 
     def _number_of(self, session_id: str) -> int | None:
@@ -235,18 +237,25 @@ class SyncEngine:
 
     def _push_as_oneself(self) -> tuple[Pulled, Pushed]:
         """Push. What the server has to tell first is pulled first: what it corrected of the last
-        push, or what another copy of this file has pushed.
+        push, what went with the sidecar, or what another copy of this file has pushed.
         """
         pulled = Pulled()
-        if self._store.state().corrected_session is not None:
+        if self._is_behind_itself():
             pulled = self._finish_pull()
-        if self._store.state().corrected_session is not None:
+        if self._is_behind_itself():
             pulled = _pulled(pulled, self._pull())
         try:
             return pulled, self._push()
         except CopiedDevice:
             self._outbox.drop_incoming()
             return _pulled(pulled, self._pull()), self._push()
+
+    def _is_behind_itself(self) -> bool:
+        """Whether the file lacks what it has pushed. A session that went with the sidecar is noted
+        until then; forgotten before that, it would be taken for another copy's.
+        """
+        is_corrected = self._store.state().corrected_session is not None
+        return is_corrected or copies.is_behind_itself(self._store, self._lost)
 
     def _follow_schema(self) -> None:
         """Let what sync keeps follow the tables of the application."""

@@ -45,7 +45,6 @@ def doubt(store: DeviceStore) -> None:
     fold(store, tables)
     for table in tables:
         store.run(ROWS.forget_dirty_digests(t=table))
-    store.run(STATE.set_sealed, {"session_id": None})
 
 
 def log_missed(store: DeviceStore, table: SyncTable) -> None:

@@ -26,9 +26,12 @@ Outcome = Literal["mine", "theirs", "merged"]
 class Met:
     """A row that session `number` brought, and that met another version, as the server has written
     it down: `mine` is what came, `theirs` what was there, of session `theirs_number`.
+
+    `step`: 0 where the table's policy decided, else what a rule has done after that.
     """
 
     number: int
+    step: int
     row: Row
     kind: str
     policy: str

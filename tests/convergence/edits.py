@@ -21,6 +21,7 @@ FIRST = (
     ("add", "setting", 0, 0),
     ("add", "note", 1, 1),
     ("add", "seat", 0, 0),
+    ("add", "tool", 1, 1),
 )
 """What is there to begin with, so that a short script has something to change."""
 
@@ -80,13 +81,13 @@ class Program:
     def refer(self, table: Table, n: int, m: int) -> None:
         """Let a row refer to another parent, or to none."""
         key = self._key(table, n)
-        for column, parent in table.references.items() if key else ():
-            if column not in table.key:
-                target = self._key(TABLES[parent], m) or (None,)
-                self.query(
-                    f"UPDATE {table.name} SET {column} = ?, v = ? {self._is(table)}",
-                    *(target[0] if m else None, self.fresh(), *key),
-                )
+        for reference in table.references if key else ():
+            if reference.columns[0] not in table.key:
+                target = self._key(TABLES[reference.parent], m) if m else None
+                values = target or [None] * len(reference.columns)
+                columns = "".join(f"{column} = ?, " for column in reference.columns)
+                sql = f"UPDATE {table.name} SET {columns}v = ? {self._is(table)}"
+                self.query(sql, *values, self.fresh(), *key)
 
     def remove(self, table: Table, n: int, _: int) -> None:
         if key := self._key(table, n):
@@ -138,9 +139,10 @@ class Program:
     def _new(self, table: Table, n: int, m: int) -> dict[str, Any]:
         """A new row that refers to what is there; a key of few, so that devices make the same."""
         new: dict[str, Any] = {"v": self.fresh()}
-        for column, parent in table.references.items():
-            target = self._key(TABLES[parent], n if column == table.columns[0] else m)
-            new[column] = target[0] if target else None
+        for reference in table.references:
+            is_first = reference.columns[0] == table.columns[0]
+            target = self._key(TABLES[reference.parent], n if is_first else m)
+            new |= dict(zip(reference.columns, target or [None] * 2, strict=False))
         if table.local:
             new["tag"] = f"{self.device}.{self.fresh()}"
         match table.name:
@@ -150,6 +152,8 @@ class Program:
                 new |= {"id": f"note {n % 6}"}
             case "setting":
                 new |= {"scope": "xyz"[n % 3], "name": "pq"[m % 2], "w": self.fresh()}
+            case "tool":
+                new |= {"id": f"tool {n % 4}"}
             case "seat":
                 new |= {"place": self.fresh()}
         if table.name in ("area", "label", "setting"):

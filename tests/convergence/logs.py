@@ -10,7 +10,7 @@ from typing import Any
 from syncsession_client.protocol import images
 
 from .decisions import Met
-from .tables import TABLES, Content, Query, Row, Table, known
+from .tables import TABLES, Content, Query, Row, Table, Tags, known
 
 Lost = tuple[int, str, tuple[str | None, ...]]
 """A version that lost, as both sides can tell it: the session, the table, and the values that are
@@ -27,20 +27,20 @@ class Version:
     content: Content
 
 
-def read_conflicts(query: Query, tenant: str, tags: Mapping[bytes, str]) -> list[Met]:
+def read_conflicts(query: Query, tenant: str, tags: Tags) -> list[Met]:
     """The server's log of conflicts; devices by their ids."""
     found = query(
-        "SELECT table_name, row_key, mine, theirs, number, kind, policy, outcome, note,"
+        "SELECT table_name, row_key, mine, theirs, number, step, kind, policy, outcome, note,"
         " mine_at_utc, theirs_at_utc, mine_device_id, theirs_device_id, theirs_number,"
         " loser_device_id FROM sync_conflict WHERE tenant_id = :tenant",
         tenant=tenant,
     )
     mets = []
-    for name, key, mine, theirs, number, kind, policy, outcome, note, *rest in found:
+    for name, key, mine, theirs, number, step, kind, policy, outcome, note, *rest in found:
         table = _table(name)
         row = _row(table, images.decode(key), tags)
         contents = (_content(table, image, tags) for image in (mine, theirs))
-        mets.append(Met(number, row, kind, policy, outcome, note or "", *contents, *rest))
+        mets.append(Met(number, step, row, kind, policy, outcome, note or "", *contents, *rest))
     return mets
 
 
@@ -58,7 +58,7 @@ def read_lost(query: Query) -> Counter[Lost]:
     )
 
 
-def read_history(query: Query, tenant: str, tags: Mapping[bytes, str]) -> dict[Row, list[Version]]:
+def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Version]]:
     """The versions of every row that anyone but its device has heard of, oldest first."""
     lives: dict[Row, list[Version]] = {}
     found = query(
@@ -71,7 +71,7 @@ def read_history(query: Query, tenant: str, tags: Mapping[bytes, str]) -> dict[R
         image = images.decode(text)
         if table.local and image["tag"] is None:
             continue
-        read = tuple(known(image[column], tags) for column in table.columns)
+        read = tuple(known(table, column, image[column], tags) for column in table.columns)
         row, values = table.known_as(read)
         content = None if operation == "delete" else values
         lives.setdefault(row, []).append(Version(number, operation, content))
@@ -83,15 +83,16 @@ def _table(name: str | bytes) -> Table:
     return TABLES[name if isinstance(name, str) else name.decode()]
 
 
-def _row(table: Table, key: Mapping[str, Any], tags: Mapping[bytes, str]) -> Row:
-    return (table.name, *(str(known(value, tags)) for value in key.values()))
+def _row(table: Table, key: Mapping[str, Any], tags: Tags) -> Row:
+    parts = zip(table.known_by, key.values(), strict=True)
+    return (table.name, *(str(known(table, column, value, tags)) for column, value in parts))
 
 
-def _content(table: Table, text: str | None, tags: Mapping[bytes, str]) -> Content:
+def _content(table: Table, text: str | None, tags: Tags) -> Content:
     if text is None:
         return None
     image = images.decode(text)
-    return tuple(known(image[column], tags) for column in table.values)
+    return tuple(known(table, column, image[column], tags) for column in table.values)
 
 
 def _lost(met: Met) -> Lost:
@@ -103,4 +104,5 @@ def _lost(met: Met) -> Lost:
 
 def _plain(table: Table, image: Mapping[str, Any], *, is_deleted: bool) -> tuple[str | None, ...]:
     columns = table.columns if not is_deleted else () if table.local else table.key
-    return tuple(image[column] for column in columns if column not in table.references)
+    refer = {column for reference in table.references for column in reference.columns}
+    return tuple(image[column] for column in columns if column not in refer)

@@ -23,11 +23,8 @@ from lives import check_life
 
 from .decisions import Base, Met, check
 from .logs import Lost, Version, told
+from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
 from .tables import TABLES, Content, Held, Kept, Row, Values
-
-ORPHANS_ARE_LEFT = True
-"""A parent deleted on one device while another refers to it: until references are handled, both
-edits stand, and the child is left without a parent. False, and no child may ever be without."""
 
 
 @dataclass(frozen=True)
@@ -62,14 +59,17 @@ class DeviceModel:
                 net[row] = Edit(net[row].before if row in net else edit.before, edit.after)
         return net
 
-    def edited_from(self, row: Row, until: int) -> Base | None:
-        """What a row was before it was edited to what it is; None where it was not edited."""
-        base, last = None, None
+    def edited(self, row: Row, until: int) -> Edit | None:
+        """How a row came to what it is, since it last was as the server gave it; None where no
+        program has edited it.
+        """
+        found = None
         for edits in self.transactions[self.cut : until]:
             if row in edits:
-                base = base if base and last == edits[row].before else Base(edits[row].before)
-                last = edits[row].after
-        return base
+                is_next = found is not None and found.after == edits[row].before
+                before = found.before if found and is_next else edits[row].before
+                found = Edit(before, edits[row].after)
+        return found
 
     def pending(self) -> dict[Row, Edit]:
         """The edits that the server has not. One that was set back is none."""
@@ -120,7 +120,7 @@ class Model:
             if edit.after is None:
                 self._deleters.setdefault(row, set()).add(name)
                 continue
-            for parent in TABLES[row[0]].parents(row, edit.after):
+            for _, parent in TABLES[row[0]].parents(row, edit.after):
                 self._referrers.setdefault((row, parent), set()).add(name)
         self._orphan(name, before, after)
         clean = device.pending().keys() - after.dirty
@@ -147,7 +147,12 @@ class Model:
         new = {n: who for n, who in committed.items() if n not in self._committed}
         self._committed |= dict.fromkeys(new, self._looks)
         _agree(self.versions.keys() <= kept.by.keys(), "the server has forgotten rows")
-        met = self._met(conflicts, new)
+        found = self._met(conflicts, new)
+        met = {(m.row, m.number): m for m in found if m.step == 0}
+        ruled: dict[tuple[Row, int], list[Met]] = {}
+        for each in found:
+            if each.step:
+                ruled.setdefault((each.row, each.number), []).append(each)
         brought: dict[str, dict[Row, Content]] = {who: {} for who in new.values()}
         for row, number in kept.by.items():
             content = kept.rows.get(row)
@@ -156,25 +161,35 @@ class Model:
                 brought[new[number]][row] = met[row, number].mine if is_met else content
             else:
                 _agree(content == self.server_has(row), f"{row} changed, and no session did it")
-        bases = {
+        bent = {row for row, _ in ruled}
+        edited = {
             who: self._advance(
-                who, rows, {r for each in brought for r in brought[each] if each != who}
+                who, rows, {r for each in brought for r in brought[each] if each != who}, bent
             )
             for who, rows in brought.items()
         }
-        for (row, _), each in met.items():
-            _agree(kept.by[row] in new, f"{each}: the row is not touched")
+        for each in found:
+            _agree(kept.by[each.row] in new, f"{each}: the row is not touched")
         for row, number in kept.by.items():
             if number in new:
-                name, base = new[number], bases[new[number]].get(row)
+                name, edit = new[number], edited[new[number]].get(row)
                 last = met.get((row, number))
                 before = [m for m in met.values() if m.row == row and m.number < number]
                 before.sort(key=lambda m: m.number)
                 for each, then in zip(before, [*before[1:], last], strict=False):
                     content = then.theirs if then and each.outcome == "merged" else each.stands
-                    self._wrote(each.mine_device, row, content, each, base)
-                    self._by[row] = each.number
-                self._wrote(name, row, kept.rows.get(row), last, base)
+                    if (row, each.number) not in ruled:
+                        self._wrote(each.mine_device, row, content, each, edit)
+                        self._by[row] = each.number
+                if any(of == row and earlier < number for of, earlier in ruled):
+                    self._authors.pop(row, None)
+                content, rules = kept.rows.get(row), ruled.get((row, number))
+                if rules:
+                    self._bent(name, row, content, last, edit, rules, kept)
+                else:
+                    self._wrote(name, row, content, last, edit)
+        lost = [] if ORPHANS_ARE_LEFT else list(dangling(kept.rows))
+        _agree(not lost, f"the server has rows that refer to what is gone: {lost}")
         self._by = dict(kept.by)
 
     def server_has(self, row: Row) -> Content:
@@ -189,7 +204,7 @@ class Model:
         """A push came through that began after so many transactions of the device."""
         device = self.devices[name]
         if device.cut < transactions:
-            self._advance(name, {}, set())
+            self._advance(name, {}, set(), set())
         lacks = device.transactions[device.cut : transactions]
         _agree(not lacks, f"{name} has pushed, and the server lacks edits: {lacks}")
         device.acknowledged = device.cut
@@ -230,27 +245,30 @@ class Model:
         _agree(due <= lost, f"{name} has lost and was not told: {due - lost}")
         _agree(lost <= ever, f"{name} was told of what it has not lost: {lost - ever}")
 
-    def _met(self, conflicts: Sequence[Met], new: Mapping[int, str]) -> dict[tuple[Row, int], Met]:
+    def _met(self, conflicts: Sequence[Met], new: Mapping[int, str]) -> list[Met]:
         """The conflicts of new sessions. What is written down stays as it is."""
-        met = {(each.row, each.number): each for each in conflicts}
-        _agree(len(met) == len(conflicts), "a row met another version twice in one session")
-        known = {(each.row, each.number) for each in self.conflicts}
-        _agree(all(met.get((m.row, m.number)) == m for m in self.conflicts), "conflicts changed")
-        found = {key: each for key, each in met.items() if key not in known}
-        for (_, number), each in found.items():
-            _agree(new.get(number) == each.mine_device, f"{each} is of no new session")
+        found = {(each.row, each.number, each.step): each for each in conflicts}
+        _agree(len(found) == len(conflicts), "a row met another version twice in one session")
+        for each in self.conflicts:
+            known = found.pop((each.row, each.number, each.step), None)
+            _agree(known == each, f"{each} was written down, and is {known} now")
+        for each in found.values():
+            _agree(new.get(each.number) == each.mine_device, f"{each} is of no new session")
         self.conflicts += found.values()
-        return found
+        return list(found.values())
 
     def _wrote(
-        self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
+        self, name: str, row: Row, content: Content, met: Met | None, edit: Edit | None
     ) -> None:
-        """A session of the device, which had edited a row from `base`, has left it so."""
-        self._check_written(name, row, content, met, base)
+        """A session of the device, which had edited a row so, has left it so."""
+        self._check_written(name, row, content, met, edit)
         device = self.devices[name]
+        is_touched = met is None and edit is None and content == self.server_has(row)
         if content != self.server_has(row):
             self.versions.setdefault(row, [None]).append(content)
-        if met is None or met.outcome != "theirs":
+        if is_touched:
+            self._authors.pop(row, None)  # by a rule that was taken back, or it was pushed again
+        elif met is None or met.outcome != "theirs":
             self._authors[row] = name
         if met is None or met.outcome == "mine":
             device.base[row] = self._newest(row)
@@ -259,14 +277,14 @@ class Model:
             device.lost[row] = self._looks
 
     def _check_written(
-        self, name: str, row: Row, content: Content, met: Met | None, base: Base | None
+        self, name: str, row: Row, content: Content, met: Met | None, edit: Edit | None
     ) -> None:
         device, was, author = self.devices[name], self.server_has(row), self._authors.get(row)
         if met is None:
-            is_known = author == name or was is None or (base is not None and base.content == was)
+            is_known = author in (name, None) or was is None or (edit and edit.before == was)
             _agree(
-                content == was or is_known,
-                f"{name} wrote {content} over {was} of {author}, edited from {base}, and no "
+                content == was or bool(is_known),
+                f"{name} wrote {content} over {was} of {author}, edited by {edit}, and no "
                 f"conflict is written down: {row}",
             )
             return
@@ -274,25 +292,51 @@ class Model:
         _agree(theirs_look > device.had.get(row, 0), f"{name} knew what it met: {met}")
         if met.theirs_number == self._by.get(row):
             _agree(met.theirs == was, f"{was} was there, and not so: {met}")
-            _agree(met.theirs_device == author, f"{author} had written it: {met}")
+            _agree(author in (met.theirs_device, None), f"{author} had written it: {met}")
         is_sure = row not in device.lost and row not in (device.again or {})
-        check(met, content, base if is_sure else None)
+        check(met, content, Base(edit.before) if edit and is_sure else None)
+
+    def _bent(
+        self,
+        name: str,
+        row: Row,
+        content: Content,
+        met: Met | None,
+        edit: Edit | None,
+        rules: Sequence[Met],
+        kept: Kept,
+    ) -> None:
+        """A session of the device has left a row as a rule has it, whoever had brought it."""
+        was, device = self.server_has(row), self.devices[name]
+        before = [met.stands] if met else [edit.after if edit else was, was]
+        if met and met.outcome != "merged":
+            self._check_written(name, row, met.stands, met, edit)
+        last = next((c for c in reversed(self.versions.get(row, [])) if c is not None), None)
+        _agree(
+            any(is_explained(row, each, content, kept.rows, rules, last) for each in before),
+            f"{name} left {content} of {row}, which was {before}, and by no rule of {rules}",
+        )
+        if content != was:
+            self.versions.setdefault(row, [None]).append(content)
+        self._authors.pop(row, None)
+        device.lost[row] = self._looks
 
     def _advance(
-        self, name: str, brought: Mapping[Row, Content], others: set[Row]
-    ) -> dict[Row, Base | None]:
+        self, name: str, brought: Mapping[Row, Content], others: set[Row], bent: set[Row]
+    ) -> dict[Row, Edit | None]:
         """Move the cut of a device to where it must be, if its sessions have `brought` this; others
-        have since written `others`. From what it had edited these rows.
+        have since written `others`, and a rule has made something else of what is `bent`. How it
+        had edited these rows.
         """
         device = self.devices[name]
 
         def came(row: Row, edit: Edit) -> bool:
             if row in brought:
-                return brought[row] == edit.after
+                return brought[row] == edit.after or row in bent
             return edit.before == edit.after or row in others
 
         def is_due(row: Row, content: Content, net: Mapping[Row, Edit]) -> bool:
-            if row in net:
+            if row in net or row in bent:
                 return True
             if device.again is not None and content in (
                 device.again.get(row, device.rows.get(row)),
@@ -306,9 +350,9 @@ class Model:
             if all(came(row, edit) for row, edit in net.items()) and all(
                 is_due(row, content, net) for row, content in brought.items()
             ):
-                bases = {row: device.edited_from(row, cut) for row in brought}
+                edited = {row: device.edited(row, cut) for row in brought}
                 device.cut = cut
-                return bases
+                return edited
         raise AssertionError(
             f"{name} has pushed what is not its edits up to some moment: {dict(brought)}, and its "
             f"edits were {device.transactions[device.cut :]}"
@@ -344,8 +388,9 @@ class Model:
             deleters = self._deleters.get(parent, set())
             is_crossed = any(a != b for a in referrers for b in deleters)
             is_crossed = is_crossed or (row, parent) in self._excused
+            is_underway = row in held.dirty or row in self.devices[name].lost
             _agree(
-                ORPHANS_ARE_LEFT and is_crossed,
+                is_crossed if ORPHANS_ARE_LEFT else is_underway,
                 f"{name}: {row} {values} refers to {parent}, which is gone; {sorted(referrers)} "
                 f"made it refer to that, and {sorted(deleters)} deleted that",
             )
@@ -370,6 +415,8 @@ class Model:
             }
             _agree(not differ, f"{name} differs from the server at rest: {differ}")
             _agree(not self.devices[name].pending(), f"{name} has edits that the server lacks")
+            lost = [] if ORPHANS_ARE_LEFT else each.dangling()
+            _agree(not lost, f"{name} has rows at rest that refer to what is gone: {lost}")
             _agree(not each.dirty, f"{name} has dirty rows at rest: {set(each.dirty)}")
 
     def _check_history(self, history: Mapping[Row, Sequence[Version]]) -> None:

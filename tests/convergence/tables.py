@@ -5,7 +5,7 @@ local key has a tag that is unique and stays with it, and a reference to such a 
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,19 @@ Values = tuple[str | None, ...]
 Content = Values | None
 """A row's values; None where there is no such row."""
 
+Tags = Mapping[tuple[str, bytes], str]
+"""By table and row_id."""
+
 Query = Callable[..., list[tuple[Any, ...]]]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """Columns that are the key of a row of `parent`, and what is to happen when that goes."""
+
+    columns: tuple[str, ...]
+    parent: str
+    on_delete: str = "no action"
 
 
 @dataclass(frozen=True)
@@ -31,7 +43,7 @@ class Table:
     name: str
     key: tuple[str, ...]
     values: tuple[str, ...]
-    references: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[Reference, ...] = ()
     local: bool = False
 
     @cached_property
@@ -44,22 +56,30 @@ class Table:
         """The columns that are the key as everyone knows it."""
         return ("tag",) if self.local else self.key
 
+    @cached_property
+    def parent_of(self) -> dict[str, str]:
+        """The parent of each column that is a reference by itself."""
+        return {r.columns[0]: r.parent for r in self.references if len(r.columns) == 1}
+
     def known_as(self, read: tuple[str | None, ...]) -> tuple[Row, Values]:
         """A row and its values, from what was read."""
         keys = len(self.known_by)
         assert None not in read[:keys], f"{self.name}: a row of no key: {read}"
         return (self.name, *map(str, read[:keys])), read[keys:]
 
-    def parents(self, row: Row, values: Values) -> Iterator[Row]:
-        """The rows that a row refers to."""
-        for column, value in zip(self.columns, (*row[1:], *values), strict=True):
-            if column in self.references and value is not None:
-                yield self.references[column], value
+    def parents(self, row: Row, values: Values) -> Iterator[tuple[Reference, Row]]:
+        """The rows that a row refers to, and how."""
+        by_column = dict(zip(self.columns, (*row[1:], *values), strict=True))
+        for reference in self.references:
+            key = [by_column[column] for column in reference.columns]
+            if None not in key:
+                yield reference, (reference.parent, *map(str, key))
 
 
 SCHEMA = (
     "CREATE TABLE area (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, odd, parent_id INTEGER "
-    "REFERENCES area (id) ON UPDATE CASCADE ON DELETE SET NULL)",
+    "REFERENCES area (id) ON UPDATE CASCADE ON DELETE SET NULL, head_id INTEGER "
+    "REFERENCES member (id) ON UPDATE CASCADE ON DELETE SET NULL)",
     "CREATE TABLE member (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, "
     "area_id INTEGER REFERENCES area (id) ON UPDATE CASCADE)",
     "CREATE TABLE label (name TEXT PRIMARY KEY, v TEXT, odd)",
@@ -74,27 +94,62 @@ SCHEMA = (
     "ON UPDATE CASCADE ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE "
     "ON DELETE SET NULL)",
     "CREATE TABLE seat (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, place TEXT UNIQUE)",
+    "CREATE TABLE tool (id TEXT PRIMARY KEY, v TEXT, owner_id INTEGER REFERENCES member (id) "
+    "ON UPDATE CASCADE ON DELETE RESTRICT, label TEXT DEFAULT 'a' REFERENCES label (name) "
+    "ON UPDATE CASCADE ON DELETE SET DEFAULT, scope TEXT, name TEXT, FOREIGN KEY (scope, name) "
+    "REFERENCES setting (scope, name) ON UPDATE CASCADE ON DELETE CASCADE)",
 )
 """What `odd` holds, of any type, is compared among the devices only, when they are at rest."""
 
 TABLES = {
     t.name: t
     for t in (
-        Table("area", ("id",), ("v", "parent_id"), {"parent_id": "area"}, local=True),
-        Table("member", ("id",), ("v", "area_id"), {"area_id": "area"}, local=True),
+        Table(
+            "area",
+            ("id",),
+            ("v", "parent_id", "head_id"),
+            (
+                Reference(("parent_id",), "area", "set null"),
+                Reference(("head_id",), "member", "set null"),
+            ),
+            local=True,
+        ),
+        Table("member", ("id",), ("v", "area_id"), (Reference(("area_id",), "area"),), local=True),
         Table("label", ("name",), ("v",)),
         Table(
             "member_label",
             ("member_id", "label"),
             ("v",),
-            {"member_id": "member", "label": "label"},
+            (
+                Reference(("member_id",), "member", "cascade"),
+                Reference(("label",), "label", "cascade"),
+            ),
         ),
-        Table("profile", ("id",), ("v",), {"id": "member"}),
+        Table("profile", ("id",), ("v",), (Reference(("id",), "member", "cascade"),)),
         Table("setting", ("scope", "name"), ("v", "w")),
-        Table("note", ("id",), ("v", "area_id", "label"), {"area_id": "area", "label": "label"}),
+        Table(
+            "note",
+            ("id",),
+            ("v", "area_id", "label"),
+            (
+                Reference(("area_id",), "area", "cascade"),
+                Reference(("label",), "label", "set null"),
+            ),
+        ),
         Table("seat", ("id",), ("v", "place"), local=True),
+        Table(
+            "tool",
+            ("id",),
+            ("v", "owner_id", "label", "scope", "name"),
+            (
+                Reference(("owner_id",), "member", "restrict"),
+                Reference(("label",), "label", "set default"),
+                Reference(("scope", "name"), "setting", "cascade"),
+            ),
+        ),
     )
 }
+DEFAULTS = {("tool", "label"): "a"}
 LOCAL = tuple(t.name for t in TABLES.values() if t.local)
 
 
@@ -110,7 +165,7 @@ class Held:
         return [
             (row, values, parent)
             for row, values in self.rows.items()
-            for parent in TABLES[row[0]].parents(row, values)
+            for _, parent in TABLES[row[0]].parents(row, values)
             if parent not in self.rows
         ]
 
@@ -123,16 +178,16 @@ class Kept:
 
     rows: dict[Row, Values]
     by: dict[Row, int]
-    tags: dict[bytes, str]
+    tags: dict[tuple[str, bytes], str]
     sessions: dict[int, tuple[str, str]]
 
 
 def read_server(query: Query, tenant: str, *, key: str) -> Kept:
     """What the server's database keeps; `key` is the column that has the row_id of a local row."""
-    tags: dict[bytes, str] = {}
+    tags: dict[tuple[str, bytes], str] = {}
     for name in LOCAL:
         found = query(f"SELECT {key}, tag FROM {name} WHERE tenant_id = :tenant", tenant=tenant)
-        tags |= {bytes(row_id): tag for row_id, tag in found if tag is not None}
+        tags |= {(name, bytes(row_id)): tag for row_id, tag in found if tag is not None}
     assert len(set(tags.values())) == len(tags), "the server has a row twice, under two row_ids"
     rows: dict[Row, Values] = {}
     by: dict[Row, int] = {}
@@ -144,7 +199,8 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
         ):
             if table.local and read[0] is None:
                 continue  # it came and went: nobody else has heard of it
-            row, values = table.known_as(tuple(known(v, tags) for v in read))
+            texts = zip(table.columns, read, strict=True)
+            row, values = table.known_as(tuple(known(table, c, v, tags) for c, v in texts))
             by[row] = session
             if not is_deleted:
                 rows[row] = values
@@ -155,12 +211,14 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
     return Kept(rows, by, tags, {number: (device, status) for number, device, status in found})
 
 
-def known(value: Any, tags: Mapping[bytes, str]) -> Any:
+def known(table: Table, column: str, value: Any, tags: Tags) -> Any:
     """A value that the server has, as everyone knows it: of a row_id, the row's tag."""
-    return tags.get(bytes(value), repr(value)) if isinstance(value, bytes) else value
+    if not isinstance(value, bytes):
+        return value
+    return tags.get((table.parent_of.get(column, table.name), value), repr(value))
 
 
-def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
+def read_device(query: Query, tags: Tags) -> Held:
     """What a device holds; `tags` are those of the rows that the server knows.
 
     The caller holds a transaction. What is dirty is told by the shadow rows and the logs: what
@@ -176,7 +234,7 @@ def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
             key, read = found[: len(table.key)], found[len(table.key) :]
             row, values = table.known_as(
                 tuple(
-                    _known(query, table.references.get(column), value, here, tags)
+                    _known(query, table.parent_of.get(column), value, here, tags)
                     for column, value in zip(table.columns, read, strict=True)
                 )
             )
@@ -184,7 +242,7 @@ def read_device(query: Query, tags: Mapping[bytes, str]) -> Held:
             rows[row] = values
             local_keys[key] = row
             for column, value in zip(table.columns, read, strict=True):
-                if value in moved.get(table.references.get(column, ""), ()):
+                if value in moved.get(table.parent_of.get(column, ""), ()):
                     dirty.add(row)
         dirty.update(_dirty(query, table, local_keys, moved, tags))
     return Held(rows, frozenset(dirty))
@@ -195,7 +253,7 @@ def _known(
     parent: str | None,
     value: Any,
     here: Mapping[str, Mapping[int, str]],
-    tags: Mapping[bytes, str],
+    tags: Tags,
 ) -> str | None:
     """A value as everyone knows it. An integer without a row means the row that last had it."""
     if value is None or parent not in here:
@@ -206,8 +264,8 @@ def _known(
         f"SELECT row_id FROM _sync_{parent}_rows WHERE key_1 = ? ORDER BY is_deleted, row_id DESC",
         value,
     )
-    assert gone and gone[0][0] in tags, f"{value} refers to no {parent} that ever was: {gone}"
-    return tags[gone[0][0]]
+    assert gone and (parent, gone[0][0]) in tags, f"{value} refers to no {parent} that ever was"
+    return tags[parent, gone[0][0]]
 
 
 def _dirty(
@@ -215,26 +273,30 @@ def _dirty(
     table: Table,
     local_keys: Mapping[tuple[Any, ...], Row],
     moved: Mapping[str, set[int]],
-    tags: Mapping[bytes, str],
+    tags: Tags,
 ) -> Iterator[Row]:
     """The rows of a table that a push would look at."""
     keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
     logged = set(query(f"SELECT {keys} FROM _sync_{table.name}_log"))
     identity = "row_id" if table.local else keys
-    if not table.local and set(table.key) & set(table.references):
+    if not table.local and set(table.key) & table.parent_of.keys():
         identity = keys.replace("key_", "row_id_")
     for is_dirty, is_deleted, *both in query(
         f"SELECT is_dirty, is_deleted, {keys}, {identity} FROM _sync_{table.name}_rows"
         " WHERE generation > 0"
     ):
         key, known = tuple(both[: len(table.key)]), both[len(table.key) :]
-        parents = (table.references.get(column, "") for column in table.key)
+        parents = (table.parent_of.get(column, "") for column in table.key)
         is_moved = any(k in moved.get(p, ()) for k, p in zip(key, parents, strict=True))
         if not is_dirty and key not in logged and not is_moved:
             continue
         if key in local_keys and not is_deleted:
             yield local_keys[key]
-        parts = [tags.get(part) if isinstance(part, bytes) else part for part in known]
+        parents = (table.parent_of.get(column, table.name) for column in table.key)
+        parts = [
+            tags.get((parent, part)) if isinstance(part, bytes) else part
+            for parent, part in zip(parents, known, strict=True)
+        ]
         if None not in parts:  # else nobody knows it but this device, and it is gone
             yield (table.name, *parts)
     yield from (local_keys[key] for key in logged if key in local_keys)

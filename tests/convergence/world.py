@@ -32,6 +32,7 @@ from .decisions import POLICIES, Met
 from .edits import Choice, Program, set_back
 from .forks import Fork, Forks
 from .logs import Lost, Version, read_conflicts, read_history, read_lost
+from .rules import ORPHANS_ARE_LEFT
 from .tables import SCHEMA, TABLES, Held, Kept, Row, read_device, read_server
 
 BATCH_ROWS = 2
@@ -136,9 +137,7 @@ class Site:
                 await set_policy(store, table, policy)
 
     def leave_references(self, tenant: str) -> None:
-        """The machine's model tells what edits come to, and not what becomes of a child without a
-        parent: tests/properties/test_rules.py looks at that.
-        """
+        """Let the references of a tenant's tables lead where they will."""
 
         async def leave() -> None:
             async with open_store(Settings(database=self.database.url)) as store:
@@ -264,9 +263,10 @@ class World:
         self.site, self.directory = site, directory
         self.tenant = f"t{uuid.uuid4().hex}"
         self.token = site.token(self.tenant)
-        site.leave_references(self.tenant)
+        if ORPHANS_ARE_LEFT:
+            site.leave_references(self.tenant)
         self.stations: dict[str, Station] = {}
-        self.tags: dict[bytes, str] = {}
+        self.tags: dict[tuple[str, bytes], str] = {}
         self._names: dict[str, str] = {}
         self._written = 0
 

@@ -153,3 +153,23 @@ def test_a_row_under_the_key_of_one_whose_deletion_was_heard_of_is_a_new_one(wor
     everyone_syncs(b, a)
     assert a.rows("SELECT v FROM gravel") == b.rows("SELECT v FROM gravel") == [("b",)]
     assert list_conflicts(a.path) == list_conflicts(b.path) == []
+
+
+def test_a_device_whose_sidecar_was_lost_stays_itself_when_the_pull_after_that_fails(world: World):
+    """It had noted its next push by then, and took the one that was lost for another copy's."""
+    device = world.device("a.db", PEBBLE)
+    device.sync()
+    known = device.value("SELECT device_id FROM _syncsession_state")
+    for phase in ("push_complete", "pull_begin"):
+        device.execute(f"INSERT INTO pebble VALUES ('{phase}', 1)")
+
+        def report(progress: Progress, phase: str = phase) -> None:
+            if progress.phase == phase:
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            device.push(report=report)
+        for sidecar in device.path.parent.glob(f"{device.path.name}-sync*"):
+            sidecar.unlink()
+    device.sync()
+    assert device.value("SELECT device_id FROM _syncsession_state") == known
