@@ -151,10 +151,10 @@ async def begin(store: Store, tenant_id: str, request: PullRequest, limits: Limi
             return str(kept[0]), spool, (SessionSet(), None)
         settled = await _settled(store, tx, tenant_id, request)
         unseen = _unseen(store, tx, tenant_id, request, settled, limits.batch_rows)
-        lost = _lost(store, tx, tenant_id, request, settled, limits.batch_rows)
+        told = _told(store, tenant_id, request.device_id)
         try:
-            merged = _merged(store, tx, tenant_id, request, settled, limits.batch_rows)
-            for batches_made in (unseen, lost, merged):
+            besides = [_tell(tx, each, request, settled, limits.batch_rows) for each in told]
+            for batches_made in (unseen, *besides):
                 async with aclosing(batches_made):
                     async for made in batches_made:
                         await spool.add(made)
@@ -267,46 +267,47 @@ async def _unseen(
                     yield _Made(table.name, count, payload)
 
 
-async def _lost(
-    store: Store,
+@dataclass(frozen=True)
+class _Told:
+    """What a pull tells besides rows: of which kind, found by which statements and parameters."""
+
+    kind: str
+    has_some: str
+    select: str
+    params: dict[str, Any]
+    key: tuple[str, ...]
+    columns: tuple[str, ...]
+
+
+def _told(store: Store, tenant_id: str, device_id: str) -> list[_Told]:
+    """What the device had pushed, or pushes, and lost; and rows that became others."""
+    tenant, lost, merged = {"tenant_id": tenant_id}, store.sql.conflicts, store.sql.unique
+    device = tenant | {"device_id": device_id}
+    return [
+        _Told("lost", lost.has_lost, lost.select_lost, device, LOST_KEY, LOST_COLUMNS),
+        _Told(
+            *("merged", merged.has_merged, merged.select_merged, tenant),
+            *(MERGED_KEY, MERGED_COLUMNS),
+        ),
+    ]
+
+
+async def _tell(
     tx: Transaction,
-    tenant_id: str,
+    told: _Told,
     request: PullRequest,
     settled: SessionSet,
     batch_rows: int,
 ) -> AsyncGenerator[_Made, None]:
-    """What the device had pushed, or pushes in them, and lost in these sessions."""
-    device = {"tenant_id": tenant_id, "device_id": request.device_id}
-    sql = store.sql.conflicts
+    """What there is to tell of the sessions that the device has not processed."""
     after = min((asked.processed.watermark for asked in request.asked), default=0)
-    if await tx.first(sql.has_lost, device | {"after": after}) is None:
+    if await tx.first(told.has_some, told.params | {"after": after}) is None:
         return
     for name, processed, _ in request.asked:
-        pack = _PlainPacker(name, batch_rows, "lost", LOST_KEY, LOST_COLUMNS)
+        pack = _PlainPacker(name, batch_rows, told)
         for first, last in (settled - processed).ranges:
-            params = device | {"table_name": folded(name), "first": first, "last": last}
-            async for made in tx.stream(sql.select_lost, params, pack):
-                yield made
-
-
-async def _merged(
-    store: Store,
-    tx: Transaction,
-    tenant_id: str,
-    request: PullRequest,
-    settled: SessionSet,
-    batch_rows: int,
-) -> AsyncGenerator[_Made, None]:
-    """The rows that became others in the sessions that the device has not processed."""
-    sql, tenant = store.sql.unique, {"tenant_id": tenant_id}
-    after = min((asked.processed.watermark for asked in request.asked), default=0)
-    if await tx.first(sql.has_merged, tenant | {"after": after}) is None:
-        return
-    for name, processed, _ in request.asked:
-        pack = _PlainPacker(name, batch_rows, "merged", MERGED_KEY, MERGED_COLUMNS)
-        for first, last in (settled - processed).ranges:
-            params = tenant | {"table_name": folded(name), "first": first, "last": last}
-            async for made in tx.stream(sql.select_merged, params, pack):
+            params = told.params | {"table_name": folded(name), "first": first, "last": last}
+            async for made in tx.stream(told.select, params, pack):
                 yield made
 
 
@@ -336,14 +337,12 @@ class _PlainPacker:
 
     table: str
     batch_rows: int
-    kind: str
-    key: tuple[str, ...]
-    columns: tuple[str, ...]
+    told: _Told
 
     def __call__(self, rows: Iterator[Row]) -> _Made | None:
         taken = batches.take(rows, self.batch_rows)
         if not taken:
             return None
-        batch = Batch(self.table, self.key, self.columns, taken)
+        batch = Batch(self.table, self.told.key, self.told.columns, taken)
         payload = bodies.compress(batches.encode(batch), SPOOLED)
-        return _Made(self.table, len(taken), payload, self.kind)
+        return _Made(self.table, len(taken), payload, self.told.kind)
