@@ -203,6 +203,19 @@ def test_rows_swap_a_unique_value(pair):
     agree(a, b)
 
 
+def test_a_value_that_another_row_has_taken_over_is_that_rows(pair):
+    a, b = pair
+    a.execute("UPDATE u_customer SET email = 'moved on' WHERE id = 1")
+    a.execute("INSERT INTO u_customer VALUES (2, 'first', 'took it over')")
+    a.sync()
+    b.execute("UPDATE u_customer SET email = 'second' WHERE id = 1")
+    b.execute("INSERT INTO u_customer VALUES (2, 'first', 'of b')")
+    everyone_syncs(b, a)
+    names = "SELECT email, name FROM u_customer ORDER BY 1"
+    assert a.rows(names) == b.rows(names) == [("first", "of b"), ("second", "x")]
+    agree(a, b)
+
+
 def test_values_are_the_same_by_the_collation_of_their_index(world):
     schema = "CREATE TABLE u_tag (id INTEGER PRIMARY KEY, name TEXT UNIQUE COLLATE NOCASE, n)"
     a, b = (world.device(f"{n}.db", schema) for n in "ab")
