@@ -45,6 +45,17 @@ def shown(columns: Sequence[str], values: Iterable[Any]) -> dict[str, Any]:
     return dict(zip(columns, plain, strict=True))
 
 
+def encode_value(value: Any) -> str:
+    """What stands for a value in an image."""
+    return _encode(_shown(value)).decode()
+
+
+def labels(columns: Sequence[str]) -> list[str]:
+    """What stands before each value, for who puts an image together by itself; `}` ends it."""
+    names = [_encode(name).decode() for name in columns]
+    return [f"{',' if n else '{'}{name}:" for n, name in enumerate(names)]
+
+
 def decode(image: str | bytes) -> dict[str, Any]:
     """The inverse of `encode`.
 

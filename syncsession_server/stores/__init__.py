@@ -15,6 +15,7 @@ from collections.abc import (
 )
 from typing import Any, NamedTuple, Protocol, TypeVar
 
+from syncsession_client.protocol import images
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Table
 from syncsession_client.statements import Statements, load
@@ -122,6 +123,11 @@ class Imaged(NamedTuple):
 
     columns: Sequence[str]
     make: Callable[[Sequence[Any]], str]
+
+    @property
+    def params(self) -> dict[str, str]:
+        """:label_1, … of the statements that put an image together."""
+        return {f"label_{n}": label for n, label in enumerate(images.labels(self.columns), 1)}
 
 
 class Claim(NamedTuple):

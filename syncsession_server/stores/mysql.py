@@ -5,7 +5,6 @@ lost connections are met by doing the transaction again.
 """
 
 import asyncio
-import json
 import logging
 import time
 import uuid
@@ -407,11 +406,9 @@ class _Session:
         time. Some at a time: what reads history while it adds to it is put aside first.
         """
         sql, names = self._store.sql.staged, {**layout.names, "is_all": is_all}
-        labels = [f"{json.dumps(name, ensure_ascii=False)}:" for name in image.columns]
-        begun = [("," if n else "{") + label for n, label in enumerate(labels)]
         given = {
             **params,
-            **{f"label_{n}": label for n, label in enumerate(begun, 1)},
+            **image.params,
             "most_bytes": self._store.image_bytes // _WIDEST,
             "most": _KEPT_TOGETHER,
             "skipped": _KEPT_TOGETHER - 1,

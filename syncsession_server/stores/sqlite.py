@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import apsw
 
-from syncsession_client.protocol import batches
+from syncsession_client.protocol import batches, images
 from syncsession_client.protocol.batches import BATCH_BYTES, Row
 from syncsession_client.protocol.errors import NotADatabase, NotWritable, OutOfDate, ServerBusy
 from syncsession_client.protocol.kill_points import point
@@ -26,6 +26,7 @@ _READERS = 4
 _HISTORY_ROWS = 1000
 _LAST = 2**63 - 1
 _MOST_VALUES = 100  # of a function; older libraries take 127
+_SMALL_BYTES = 1 << 16  # of a row, whose image is sure to fit
 
 _T = TypeVar("_T")
 
@@ -292,11 +293,15 @@ class _Lane:
         sql, names = self._dialect, layout.names
         if len(names["imaged"]) > _MOST_VALUES:
             return 0, True
+        given = {**params, **image.params, "small_bytes": _SMALL_BYTES}
 
         def keep() -> int:
+            self._db.create_scalar_function(
+                "image_value", lambda *value: images.encode_value(*value)
+            )
             self._db.create_scalar_function("row_image", lambda *values: image.make(values))
             self._db.create_scalar_function("row_key", lambda *key: row_key(names["t"].table, key))
-            return self._run(sql.staged.keep_history(**names, is_all=is_all), params)
+            return self._run(sql.staged.keep_history(**names, is_all=is_all), given)
 
         return await self._call(keep), False
 

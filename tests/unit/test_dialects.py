@@ -142,7 +142,7 @@ def migrated() -> sqlite3.Connection:
 @pytest.fixture
 def sqlite() -> Iterator[sqlite3.Connection]:
     with closing(migrated()) as db:
-        for name in ("row_image", "row_key"):
+        for name in ("image_value", "row_image", "row_key"):
             db.create_function(name, -1, lambda *_: None)
         yield db
 

@@ -57,6 +57,14 @@ def test_a_person_reads_a_value_in_one_short_line(value, text):
     assert images.told(plain) == text
 
 
+@given(st.lists(VALUES, min_size=1, max_size=5))
+def test_an_image_may_be_put_together_by_its_parts(values):
+    names = [f'column "{n}"' for n in range(len(values))]
+    parts = zip(images.labels(names), map(images.encode_value, values), strict=True)
+    made = "".join(f"{label}{value}" for label, value in parts)
+    assert f"{made}}}" == images.encode(names, values)
+
+
 def test_a_value_that_is_too_large_is_told_by_its_length():
     image = images.encode(["a", "b", "c", "d"], ["x" * 100, b"y" * 49, 7, "z" * 98], 100)
     left_out = images.LeftOut

@@ -44,8 +44,10 @@ COMMIT;
 ROLLBACK;
 
 -- name: checkpoint_at
--- Pages in the write-ahead log at which a commit itself has to empty it; the server does so earlier.
-PRAGMA wal_autocheckpoint = 16384;
+-- Pages in the write-ahead log, 256 MiB of them, at which a commit itself has to empty it. The server
+-- does so after each session, beside other work: a commit of 100,000 rows and their versions is not to
+-- wait for that.
+PRAGMA wal_autocheckpoint = 65536;
 
 -- name: checkpoint
 PRAGMA wal_checkpoint (PASSIVE);
