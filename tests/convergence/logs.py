@@ -50,8 +50,11 @@ def told(lost: Iterable[Met]) -> Counter[Lost]:
 
 
 def read_lost(query: Query) -> Counter[Lost]:
-    """What a device keeps of its versions that lost."""
-    found = query('SELECT won_session, table_name, is_deleted, "row" FROM _syncsession_conflicts')
+    """What a device keeps of its versions that lost; not of those that were its own copy's."""
+    found = query(
+        'SELECT won_session, table_name, is_deleted, "row" FROM _syncsession_conflicts'
+        " WHERE policy <> 'copy'"
+    )
     return Counter(
         (number, name, _plain(TABLES[name], images.decode(image), is_deleted=bool(is_deleted)))
         for number, name, is_deleted, image in found
