@@ -12,14 +12,17 @@ from syncsession_client.protocol import images
 from .decisions import Met
 from .tables import TABLES, Content, Query, Row, Table, Tags, known
 
-Lost = tuple[int, str, tuple[str | None, ...]]
-"""A version that lost, as both sides can tell it: the session, the table, and the values that are
-no references; of a deletion, those of the key.
+Version = tuple[str, tuple[str | None, ...]]
+"""A version of a row as both sides can tell it: the table, and the values that are no references;
+of a deletion, those of the key.
 """
+
+Lost = tuple[int, Version]
+"""A version that lost, and the session that it lost in."""
 
 
 @dataclass(frozen=True)
-class Version:
+class Remembered:
     """A row as a session left it, in history."""
 
     number: int
@@ -46,21 +49,43 @@ def read_conflicts(query: Query, tenant: str, tags: Tags) -> list[Met]:
 
 def told(lost: Iterable[Met]) -> Counter[Lost]:
     """What devices have lost, as `read_lost` reads it there."""
-    return Counter(_lost(met) for met in lost)
+    return Counter((met.number, version(met.row, met.lost)) for met in lost)
 
 
 def read_lost(query: Query) -> Counter[Lost]:
-    """What a device keeps of its versions that lost."""
-    found = query('SELECT won_session, table_name, is_deleted, "row" FROM _syncsession_conflicts')
+    """What a device keeps of its versions that lost; not of those that were its own copy's."""
+    found = query(
+        'SELECT won_session, table_name, is_deleted, "row" FROM _syncsession_conflicts'
+        " WHERE policy <> 'copy'"
+    )
     return Counter(
-        (number, name, _plain(TABLES[name], images.decode(image), is_deleted=bool(is_deleted)))
+        (number, (name, _plain(TABLES[name], images.decode(image), is_deleted=bool(is_deleted))))
         for number, name, is_deleted, image in found
     )
 
 
-def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Version]]:
+def read_outdated(query: Query) -> set[Version]:
+    """What a device that had lost its sidecar took for older than what came, and gave up."""
+    found = query(
+        "SELECT table_name, is_deleted, \"row\" FROM _syncsession_conflicts WHERE policy = 'copy'"
+    )
+    return {
+        (name, _plain(TABLES[name], images.decode(image), is_deleted=bool(is_deleted)))
+        for name, is_deleted, image in found
+    }
+
+
+def version(row: Row, content: Content) -> Version:
+    """A version as a device can tell it."""
+    table = TABLES[row[0]]
+    image: dict[str, Any] = dict(zip(table.known_by, row[1:], strict=True))
+    image |= dict(zip(table.values, content or (), strict=content is not None))
+    return table.name, _plain(table, image, is_deleted=content is None)
+
+
+def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Remembered]]:
     """The versions of every row that anyone but its device has heard of, oldest first."""
-    lives: dict[Row, list[Version]] = {}
+    lives: dict[Row, list[Remembered]] = {}
     found = query(
         "SELECT table_name, version, operation, image FROM sync_history"
         " WHERE tenant_id = :tenant ORDER BY table_name, row_key, version",
@@ -74,7 +99,7 @@ def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Versio
         read = tuple(known(table, column, image[column], tags) for column in table.columns)
         row, values = table.known_as(read)
         content = None if operation == "delete" else values
-        lives.setdefault(row, []).append(Version(number, operation, content))
+        lives.setdefault(row, []).append(Remembered(number, operation, content))
     return lives
 
 
@@ -93,13 +118,6 @@ def _content(table: Table, text: str | None, tags: Tags) -> Content:
         return None
     image = images.decode(text)
     return tuple(known(table, column, image[column], tags) for column in table.values)
-
-
-def _lost(met: Met) -> Lost:
-    table = TABLES[met.row[0]]
-    image: dict[str, Any] = dict(zip(table.known_by, met.row[1:], strict=True))
-    image |= dict(zip(table.values, met.lost or (), strict=met.lost is not None))
-    return met.number, table.name, _plain(table, image, is_deleted=met.lost is None)
 
 
 def _plain(table: Table, image: Mapping[str, Any], *, is_deleted: bool) -> tuple[str | None, ...]:

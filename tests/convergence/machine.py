@@ -33,7 +33,7 @@ which = st.sampled_from([0, 0, 1, 1, 2, 3])
 choices = st.lists(
     st.builds(
         Choice,
-        st.sampled_from([*sorted(ACTS), *["change", "change_all"] * 3]),
+        st.sampled_from([*sorted(ACTS), *["change", "change_all"] * 3, "remove", "refer"]),
         st.sampled_from(sorted(TABLES)),
         _few,
         _few,
@@ -344,7 +344,9 @@ class Convergence(RuleBasedStateMachine):
         transactions = len(self.model.devices[station.name].transactions)
         newest = self.model.newest()
         is_done = run()
-        self.model.server_keeps(self.world.kept(), self.world.conflicts())
+        kept = self.world.kept()
+        self.model.gives_up(station.name, station.held(), station.outdated())
+        self.model.server_keeps(kept, self.world.conflicts())
         if is_done and command != "pull":
             self.model.pushed(station.name, transactions)
         held = station.held()

@@ -22,7 +22,7 @@ from dataclasses import dataclass, field
 from lives import check_life
 
 from .decisions import Base, Met, check
-from .logs import Lost, Version, told
+from .logs import Lost, Remembered, Version, told, version
 from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
 from .tables import TABLES, Content, Held, Kept, Row, Values
 
@@ -134,6 +134,16 @@ class Model:
         device.again = device.again or {}
         for edits in device.transactions[device.acknowledged : device.cut]:
             device.again |= {row: edit.after for row, edit in edits.items()}
+
+    def gives_up(self, name: str, held: Held, outdated: set[Version]) -> None:
+        """A device that had lost its sidecar may take an edit for one that others have replaced,
+        where theirs is newer by the clock: it keeps what it had, and pushes it no more.
+        """
+        device = self.devices[name]
+        for row, edit in device.pending().items() if device.again is not None else ():
+            if row not in held.dirty and version(row, edit.after) in outdated:
+                for edits in device.transactions[device.cut :]:
+                    edits.pop(row, None)
 
     # What is seen
 
@@ -399,7 +409,7 @@ class Model:
         self,
         held: Mapping[str, Held],
         lost: Mapping[str, Counter[Lost]],
-        history: Mapping[Row, Sequence[Version]],
+        history: Mapping[Row, Sequence[Remembered]],
     ) -> None:
         """All have pushed, and have pulled since."""
         self._check_history(history)
@@ -419,7 +429,7 @@ class Model:
             _agree(not lost, f"{name} has rows at rest that refer to what is gone: {lost}")
             _agree(not each.dirty, f"{name} has dirty rows at rest: {set(each.dirty)}")
 
-    def _check_history(self, history: Mapping[Row, Sequence[Version]]) -> None:
+    def _check_history(self, history: Mapping[Row, Sequence[Remembered]]) -> None:
         """Replaying it gives every row as it is, and as it was whenever it was looked at."""
         _agree(history.keys() == self._by.keys(), "history has other rows than the server")
         for row, versions in history.items():

@@ -31,7 +31,7 @@ from syncsession_server.tenants import create_token
 from .decisions import POLICIES, Met
 from .edits import Choice, Program, set_back
 from .forks import Fork, Forks
-from .logs import Lost, Version, read_conflicts, read_history, read_lost
+from .logs import Lost, Remembered, Version, read_conflicts, read_history, read_lost, read_outdated
 from .rules import ORPHANS_ARE_LEFT
 from .tables import SCHEMA, TABLES, Held, Kept, Row, read_device, read_server
 
@@ -185,6 +185,11 @@ class Station:
         with closing(self._open()) as db:
             return read_lost(_query(db))
 
+    def outdated(self) -> set[Version]:
+        """What it has given up."""
+        with closing(self._open()) as db:
+            return read_outdated(_query(db))
+
     def write(
         self, choices: Sequence[Choice], back: Sequence[tuple[Row, str]] = ()
     ) -> tuple[Held, Held]:
@@ -313,7 +318,7 @@ class World:
             for met in found
         ]
 
-    def history(self) -> dict[Row, list[Version]]:
+    def history(self) -> dict[Row, list[Remembered]]:
         """The versions of every row."""
         return read_history(self.site.database.query, self.tenant, self.tags)
 
