@@ -68,7 +68,8 @@ def check(met: Met, result: Content, base: Base | None) -> None:
     """Say whether the server's row is what the table's policy makes of both versions, and whether
     somebody is told of each value that is gone.
     """
-    if base is not None and base.content is None and met.mine is None:
+    if met.kind == "delete/insert":
+        assert base is None or base.content is None, f"{met}: it was there as {base}"
         assert (met.outcome, met.loser, result) == ("theirs", None, met.theirs), f"{met}: unfounded"
         return
     policy = POLICIES.get(met.row[0], "last_in_wins")

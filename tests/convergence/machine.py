@@ -33,7 +33,7 @@ which = st.sampled_from([0, 0, 1, 1, 2, 3])
 choices = st.lists(
     st.builds(
         Choice,
-        st.sampled_from([*sorted(ACTS), *["change", "change_all"] * 3, "remove", "refer"]),
+        st.sampled_from([*sorted(ACTS), *["change", "change_all"] * 3]),
         st.sampled_from(sorted(TABLES)),
         _few,
         _few,
@@ -206,6 +206,24 @@ class Convergence(RuleBasedStateMachine):
         self._watched(station, command, run)
         assert code in (0, TRY_LATER, -signal.SIGKILL), f"{code}: {station.text()}"
         self._go_on(station, after)
+
+    @step(
+        devices=st.permutations(range(3)),
+        child=st.sampled_from(sorted(t.name for t in TABLES.values() if t.references)),
+        n=_few,
+        m=st.integers(1, 9),
+        is_first=st.booleans(),
+    )
+    def a_parent_goes_and_a_child_comes(
+        self, devices: list[int], child: str, n: int, m: int, is_first: bool
+    ) -> None:
+        """On two devices, neither of which has heard of the other's edit."""
+        goes, comes = self._station(devices[0]), self._station(devices[1])
+        references = TABLES[child].references
+        self._write(comes, [Choice("refer", child, n, m), Choice("add", child, m, m)])
+        self._write(goes, [Choice("remove", references[n % len(references)].parent, m, m)])
+        for station in (goes, comes) if is_first else (comes, goes):
+            self._sync(station, "sync")
 
     # The server
 

@@ -398,7 +398,8 @@ class Model:
             deleters = self._deleters.get(parent, set())
             is_crossed = any(a != b for a in referrers for b in deleters)
             is_crossed = is_crossed or (row, parent) in self._excused
-            is_underway = row in held.dirty or row in self.devices[name].lost
+            underway = held.dirty | self.devices[name].lost.keys()
+            is_underway = row in underway or parent in underway
             _agree(
                 is_crossed if ORPHANS_ARE_LEFT else is_underway,
                 f"{name}: {row} {values} refers to {parent}, which is gone; {sorted(referrers)} "

@@ -16,7 +16,7 @@ from convergence import seeds
 from convergence.forks import Forks, forking
 from convergence.world import Site, directory, mariadb_database, site, sqlite_database
 
-SEEDS, EXAMPLES, STEPS = 2, 5, 25
+SEEDS, EXAMPLES, STEPS = 2, 5, 20
 FIRST_SEED = int(os.environ.get("SYNCSESSION_SOAK_SEED", "1"))
 SOAK_SECONDS = float(os.environ.get("SYNCSESSION_SOAK_SECONDS", "0"))
 """How long it lasts, at least; then seed follows seed."""
