@@ -64,6 +64,8 @@ class Mending:
         self._links = list(links(checked, known))
         self._open: set[tuple[Link, bool]] = set()
         self._written: set[str] = set()
+        self._held: set[str] = set()
+        self._locked: set[str] = set()
         self._revived: set[RowKey] = set()
         self._cascaded: defaultdict[RowKey, list[tuple[Table, Row]]] = defaultdict(list)
         self.tables: set[str] = set()
@@ -77,6 +79,10 @@ class Mending:
             RowsRejected: rows refer to what has never been here.
         """
         self._written |= written
+        parents = {folded(link.parent.name) for link in self._links}
+        shared = {folded(k.parent.name) for k in self._links if folded(k.child.name) in written}
+        for name in sorted(shared | (parents & deleted)):
+            await self._hold(name, has_deleted=name in deleted)
         for link in self._links:
             if folded(link.child.name) in written and await self._has(link, is_deserted=False):
                 self._open.add((link, False))
@@ -101,6 +107,20 @@ class Mending:
                     keys = self._keys(link.parent, [row for row in gone if row and row[3]])
                     found |= dict.fromkeys(keys, f"rows of {child} refer to it")
         return found
+
+    async def _hold(self, parent: str, *, has_deleted: bool) -> None:
+        """Let sessions that delete rows of a table, and those that give them children, come one
+        after the other here: of two at the same time neither would see what the other does. In the
+        order of the names, and when all else is written; those that give children do not wait for
+        each other.
+        """
+        if parent in self._held and not (has_deleted and parent not in self._locked):
+            return
+        self._held.add(parent)
+        self._locked |= {parent} if has_deleted else set()
+        sql = self._store.sql.tables
+        named = {"tenant_id": self._stamp["tenant_id"], "name": parent}
+        await self._tx.first(sql.lock_children if has_deleted else sql.share_children, named)
 
     async def _mend_next(self) -> None:
         """Mend what is found by references of one kind; others may have to be looked at by that."""
@@ -281,6 +301,7 @@ class Mending:
             if folded(link.child.name) == name and not all(row[3] for row in rows):
                 self._open.add((link, False))
             if folded(link.parent.name) == name and any(row[3] for row in rows):
+                await self._hold(name, has_deleted=True)
                 self._open.add((link, True))
 
     async def _loss(self, link: Link, parent: Row, row: Row) -> dict[str, Any]:

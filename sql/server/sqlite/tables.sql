@@ -54,6 +54,20 @@ SELECT t.definition, t.known, w.definition, w.built, u.tenant_id IS NOT NULL
  WHERE t.tenant_id = :tenant_id
  ORDER BY t.position, t.name;
 
+-- name: share_children
+-- Until the session ends, no other deletes rows of the table :name; others may give them children, too.
+SELECT 1
+  FROM sync_tenant_table AS t
+ WHERE t.tenant_id = :tenant_id
+   AND t.name = :name;
+
+-- name: lock_children
+-- Until the session ends, no other deletes rows of the table :name, or gives them children.
+SELECT 1
+  FROM sync_tenant_table AS t
+ WHERE t.tenant_id = :tenant_id
+   AND t.name = :name;
+
 -- name: check_references
 DELETE FROM sync_unchecked
  WHERE tenant_id = :tenant_id
