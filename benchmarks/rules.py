@@ -21,7 +21,7 @@ _COLUMNS = {
 
 
 def measure(here: Place, count: int) -> dict[str, float]:
-    """Push `count` new rows of tables that differ in one declaration; delete a parent of many."""
+    """Push `count` new rows of tables that differ in one declaration."""
     figures: dict[str, float] = {}
     for what, columns in _COLUMNS.items():
         device = here.directory / f"{what}.db"
