@@ -286,8 +286,12 @@ def _told(store: Store, tenant_id: str, device_id: str) -> list[_Told]:
     return [
         _Told("lost", lost.has_lost, lost.select_lost, device, LOST_KEY, LOST_COLUMNS),
         _Told(
-            *("merged", merged.has_merged, merged.select_merged, tenant),
-            *(MERGED_KEY, MERGED_COLUMNS),
+            "merged",
+            merged.has_merged,
+            merged.select_merged,
+            tenant,
+            MERGED_KEY,
+            MERGED_COLUMNS,
         ),
     ]
 
