@@ -137,23 +137,30 @@ class Uniqueness:
         self.settled = Settled(is_corrected=self.settled.is_corrected)
         rejects: list[Reject] = []
         while self._met:
-            met = self._met.pop(0)
-            row = await self._live(met.unique.table, met.key)
-            owner = await self._live(met.unique.table, met.owner)
-            if row is None:
-                continue
-            if owner is None or not _are_same(met.unique, row, owner):
-                await self._take(met.unique, row)
-                continue
-            policy = await policies.find_unique_policy(self._store, self._tx, met.unique)
-            if met.is_new and policy == "merge":
-                await self._become(met.unique.table, row, met.owner, met.unique)
-            else:
-                came = (*row[:META], *met.came)
-                rejects.append(reject(met.unique.table, came, "unique_taken", _taken(met.unique)))
+            waiting, self._met = self._met, []
+            for met in waiting:
+                if (refused := await self._settle(met)) is not None:
+                    rejects.append(refused)
         if rejects:
             raise rejected(rejects)
         return self.settled
+
+    async def _settle(self, met: _Met) -> Reject | None:
+        """Make a row the one it has met, or say why it cannot be taken; nothing, where they have no
+        value in common any more.
+        """
+        table = met.unique.table
+        row, owner = await self._live(table, met.key), await self._live(table, met.owner)
+        if row is None:
+            return None
+        if owner is None or not _are_same(met.unique, row, owner):
+            await self._take(met.unique, row)
+            return None
+        policy = await policies.find_unique_policy(self._store, self._tx, met.unique)
+        if met.is_new and policy == "merge":
+            await self._become(table, row, met.owner, met.unique)
+            return None
+        return reject(table, (*row[:META], *met.came), "unique_taken", _taken(met.unique))
 
     async def _fill(self, unique: Unique) -> None:
         """Once for a constraint, the values of all rows; what two rows have is the first one's."""
@@ -265,8 +272,7 @@ class Uniqueness:
             for row in rows:
                 after = tuple(changed.get(n, value) for n, value in enumerate(row))
                 if after[META:end] != row[META:end]:
-                    became = tuple(changed.get(n, v) for n, v in enumerate(row))
-                    await self._become(child, (*row[:end], *became[end:]), after[META:end], None)
+                    await self._become(child, (*row[:end], *after[end:]), after[META:end], None)
                     continue
                 await self._write(child, [after])
                 for unique in self._uniques[folded(child.name)]:
