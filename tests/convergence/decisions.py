@@ -16,10 +16,20 @@ POLICIES = {
     "setting": "merge",
     "member_label": "python:own_policies.longer",
     "profile": "python:own_policies.moody",
+    "seat": "server_wins",
+    "kind(code)": "merge",
 }
-"""The others have the default."""
+"""The others have the default. With another one a seat would get the tag of the row that it met."""
 
 Outcome = Literal["mine", "theirs", "merged"]
+
+Version = tuple[str, tuple[str | None, ...]]
+"""A version of a row as both sides can tell it: the table, and the values that are no references;
+of a deletion, those of the key.
+"""
+
+POLICY, JOINED = 0, 1
+"""Steps in which a session is looked at."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +37,8 @@ class Met:
     """A row that session `number` brought, and that met another version, as the server has written
     it down: `mine` is what came, `theirs` what was there, of session `theirs_number`.
 
-    `step`: 0 where the table's policy decided, else what a rule has done after that.
+    `step`: POLICY where the table's policy decided, JOINED where the row that came became this one,
+    since both had a value that is unique; else what a rule on references has done after that.
     """
 
     number: int
@@ -45,6 +56,8 @@ class Met:
     theirs_device: str | None
     theirs_number: int
     loser: str | None
+    mine_told: Version
+    theirs_told: Version
 
     @property
     def stands(self) -> Content:
@@ -55,6 +68,11 @@ class Met:
     def lost(self) -> Content:
         """The version that the loser has to be given back."""
         return self.mine if self.outcome == "theirs" else self.theirs
+
+    @property
+    def lost_told(self) -> Version:
+        """The same, as a device can tell it."""
+        return self.mine_told if self.outcome == "theirs" else self.theirs_told
 
 
 @dataclass(frozen=True)

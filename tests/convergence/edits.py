@@ -2,7 +2,7 @@
 be told who wrote it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -10,6 +10,9 @@ from .tables import LOCAL, TABLES, Query, Table
 
 ODD = [None, 1, 1.0, "1", "", b"\x00", -0.0, 2**63 - 1, "ä\U0001f600"]
 """Values that are easily mistaken for one another."""
+
+FEW = ["p", "q", "r", None]
+"""What is unique, so that devices meet in it."""
 
 FIRST = (
     ("add", "area", 0, 0),
@@ -21,6 +24,10 @@ FIRST = (
     ("add", "setting", 0, 0),
     ("add", "note", 1, 1),
     ("add", "seat", 0, 0),
+    ("add", "card", 0, 0),
+    ("add", "badge", 1, 1),
+    ("add", "kind", 2, 2),
+    ("add", "ticket", 0, 0),
     ("add", "tool", 1, 1),
 )
 """What is there to begin with, so that a short script has something to change."""
@@ -40,7 +47,6 @@ class Program:
     """A program of one device, in a transaction of it.
 
     A statement that a constraint refuses changes nothing, and the program goes on, as programs do.
-    Seats are changed by the device alone that made them: two devices must not make one place twice.
     """
 
     device: str
@@ -71,7 +77,7 @@ class Program:
             self.query(sql, self.fresh(), *key)
 
     def change_all(self, table: Table, _: int, __: int) -> None:
-        self.query(f"UPDATE {table.name} SET v = v || '+' || ? {self._mine(table)}", self.fresh())
+        self.query(f"UPDATE {table.name} SET v = v || '+' || ?", self.fresh())
 
     def set_odd(self, table: Table, n: int, m: int) -> None:
         if "odd" in self._new(table, n, m) and (key := self._key(table, n)):
@@ -122,17 +128,24 @@ class Program:
             for old, new in ((one[0], -1), (other[0], one[0]), (-1, other[0])):
                 self.query(f"UPDATE {table.name} SET id = ? WHERE id = ?", new, old)
 
-    def swap_places(self, _: Table, n: int, m: int) -> None:
-        """Two rows of one device swap what is unique."""
-        one, other = self._key(TABLES["seat"], n), self._key(TABLES["seat"], m)
-        if one and other and one != other:
-            (left,), (right,) = (
-                self.query("SELECT place FROM seat WHERE id = ?", *key) for key in (one, other)
-            )
-            self.query("UPDATE seat SET place = NULL WHERE id = ?", *one)
-            for (place,), key in ((left, other), (right, one)):
-                sql = "UPDATE seat SET place = ?, v = ? WHERE id = ?"
-                self.query(sql, place, self.fresh(), *key)
+    def take(self, table: Table, n: int, m: int) -> None:
+        """Have a value that one row may have; of another row here, or instead of it."""
+        if table.unique and (key := self._key(table, n)):
+            conflict = "OR REPLACE" if m % 3 == 0 else ""
+            sql = f"UPDATE {conflict} {table.name} SET {table.unique} = ?, v = ? {self._is(table)}"
+            self.query(sql, FEW[m % len(FEW)], self.fresh(), *key)
+
+    def swap_values(self, table: Table, n: int, m: int) -> None:
+        """Two rows swap what is unique."""
+        one, other = self._key(table, n), self._key(table, m)
+        if table.unique and one and other and one != other:
+            where = self._is(table)
+            sql = f"SELECT {table.unique} FROM {table.name} {where}"
+            (left,), (right,) = (self.query(sql, *key)[0] for key in (one, other))
+            self.query(f"UPDATE {table.name} SET {table.unique} = NULL {where}", *one)
+            for value, key in ((left, other), (right, one)):
+                sql = f"UPDATE {table.name} SET {table.unique} = ?, v = ? {where}"
+                self.query(sql, value, self.fresh(), *key)
 
     # How
 
@@ -154,8 +167,14 @@ class Program:
                 new |= {"scope": "xyz"[n % 3], "name": "pq"[m % 2], "w": self.fresh()}
             case "tool":
                 new |= {"id": f"tool {n % 4}"}
-            case "seat":
-                new |= {"place": self.fresh()}
+            case "badge":
+                new |= {"id": f"badge {n % 4}"}
+            case "kind":
+                new |= {"name": f"kind {n % 4}"}
+            case "ticket":
+                new |= {"id": f"ticket {n % 4}"}
+        if table.unique:
+            new |= {table.unique: FEW[m % len(FEW)]}
         if table.name in ("area", "label", "setting"):
             new |= {"odd": ODD[m % len(ODD)]}
         return new
@@ -198,12 +217,9 @@ class Program:
         """The key of one of the rows that are there, in an order that all devices have."""
         order = "tag" if table.name in LOCAL else ", ".join(table.key)
         found = self.query(
-            f"SELECT {', '.join(table.key)} FROM {table.name} {self._mine(table)} ORDER BY {order}"
+            f"SELECT {', '.join(table.key)} FROM {table.name} ORDER BY {order}"
         )
         return found[n % len(found)] if found else None
-
-    def _mine(self, table: Table) -> str:
-        return f"WHERE tag LIKE '{self.device}.%'" if table.name == "seat" else ""
 
     def _is(self, table: Table) -> str:
         return "WHERE " + " AND ".join(f"{column} = ?" for column in table.key)
@@ -225,7 +241,8 @@ ACTS: dict[str, Callable[[Program, Table, int, int], None]] = {
         Program.move,
         Program.move_over,
         Program.swap_keys,
-        Program.swap_places,
+        Program.take,
+        Program.swap_values,
     )
 }
 
@@ -236,3 +253,16 @@ def set_back(query: Query, row: Sequence[str], v: str) -> None:
     columns = ("tag",) if table.local else table.key
     where = " AND ".join(f"{column} = ?" for column in columns)
     query(f"UPDATE {table.name} SET v = ? WHERE {where}", v, *row[1:])
+
+
+def correct(query: Query, refused: Mapping[str, Any], fresh: str) -> None:
+    """What a person makes of a row that the server does not take, as `list_rejects` tells it: a
+    value which nobody has. What refers to a row that is gone is of no use.
+    """
+    table = TABLES[refused["table"]]
+    where = "WHERE " + " AND ".join(f"{column} = ?" for column in refused["key"])
+    key = refused["key"].values()
+    if refused["code"] == "unique_taken":
+        query(f"UPDATE {table.name} SET {table.unique} = ? {where}", fresh, *key)
+    elif refused["code"] == "missing_reference":
+        query(f"DELETE FROM {table.name} {where}", *key)

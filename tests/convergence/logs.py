@@ -9,13 +9,8 @@ from typing import Any
 
 from syncsession_client.protocol import images
 
-from .decisions import Met
-from .tables import TABLES, Content, Query, Row, Table, Tags, known
-
-Version = tuple[str, tuple[str | None, ...]]
-"""A version of a row as both sides can tell it: the table, and the values that are no references;
-of a deletion, those of the key.
-"""
+from .decisions import Met, Version
+from .tables import TABLES, Content, Query, Row, Table, Tags, known, row_of, table_of
 
 Lost = tuple[int, Version]
 """A version that lost, and the session that it lost in."""
@@ -40,16 +35,28 @@ def read_conflicts(query: Query, tenant: str, tags: Tags) -> list[Met]:
     )
     mets = []
     for name, key, mine, theirs, number, step, kind, policy, outcome, note, *rest in found:
-        table = _table(name)
-        row = _row(table, images.decode(key), tags)
+        table = table_of(name)
+        row = row_of(table, images.decode(key), tags)
         contents = (_content(table, image, tags) for image in (mine, theirs))
-        mets.append(Met(number, step, row, kind, policy, outcome, note or "", *contents, *rest))
+        versions = (_told(row, image) for image in (mine, theirs))
+        mets.append(
+            Met(number, step, row, kind, policy, outcome, note or "", *contents, *rest, *versions)
+        )
     return mets
+
+
+def _told(row: Row, text: str | None) -> Version:
+    """A version out of its image; in one of a row that became another the tag is its own."""
+    if text is None:
+        return version(row, None)
+    table = TABLES[row[0]]
+    image = dict(zip(table.known_by, row[1:], strict=True)) | images.decode(text)
+    return table.name, _plain(table, image, is_deleted=False)
 
 
 def told(lost: Iterable[Met]) -> Counter[Lost]:
     """What devices have lost, as `read_lost` reads it there."""
-    return Counter((met.number, version(met.row, met.lost)) for met in lost)
+    return Counter((met.number, met.lost_told) for met in lost)
 
 
 def read_lost(query: Query) -> Counter[Lost]:
@@ -92,7 +99,7 @@ def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Rememb
         tenant=tenant,
     )
     for name, number, operation, text in found:
-        table = _table(name)
+        table = table_of(name)
         image = images.decode(text)
         if table.local and image["tag"] is None:
             continue
@@ -101,16 +108,6 @@ def read_history(query: Query, tenant: str, tags: Tags) -> dict[Row, list[Rememb
         content = None if operation == "delete" else values
         lives.setdefault(row, []).append(Remembered(number, operation, content))
     return lives
-
-
-def _table(name: str | bytes) -> Table:
-    """Names are binary in MariaDB."""
-    return TABLES[name if isinstance(name, str) else name.decode()]
-
-
-def _row(table: Table, key: Mapping[str, Any], tags: Tags) -> Row:
-    parts = zip(table.known_by, key.values(), strict=True)
-    return (table.name, *(str(known(table, column, value, tags)) for column, value in parts))
 
 
 def _content(table: Table, text: str | None, tags: Tags) -> Content:

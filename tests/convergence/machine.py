@@ -18,10 +18,11 @@ from syncsession_client.protocol.errors import TryLater
 
 from .edits import ACTS, FIRST, Choice
 from .model import Model
-from .tables import TABLES
+from .tables import TABLES, UNIQUE
 from .world import BATCH_ROWS, IMPATIENT, Site, Station, World, directory
 
 MOST_DEVICES = 4
+MOST_CORRECTIONS = 6
 
 Before = list[list[Choice] | Literal["fold"]]
 After = list[tuple[int, list[Choice]]]
@@ -225,6 +226,36 @@ class Convergence(RuleBasedStateMachine):
         for station in (goes, comes) if is_first else (comes, goes):
             self._sync(station, "sync")
 
+    @step(
+        devices=st.permutations(range(3)),
+        table=st.sampled_from(UNIQUE),
+        n=_few,
+        m=_few,
+        is_first=st.booleans(),
+    )
+    def two_rows_get_one_value(
+        self, devices: list[int], table: str, n: int, m: int, is_first: bool
+    ) -> None:
+        """On two devices, neither of which has heard of the other's edit; others refer to both."""
+        one, other = self._station(devices[0]), self._station(devices[1])
+        for station, number in ((one, n), (other, n + 1)):
+            row = Choice("add", table, number, m)
+            children = [Choice("add", "ticket", number, m + number), Choice("add", "card", m, m)]
+            self._write(station, [row, *children, Choice("refer", "ticket", n, m)])
+        for station in (one, other) if is_first else (other, one):
+            self._sync(station, "sync")
+
+    @step(device=which)
+    def a_person_corrects(self, device: int) -> None:
+        """The rows that the server does not take."""
+        self._correct(self._station(device))
+
+    @step(device=which)
+    def a_person_retries(self, device: int) -> None:
+        station = self._station(device)
+        station.retry()
+        self._see(station)
+
     # The server
 
     @step(
@@ -272,8 +303,12 @@ class Convergence(RuleBasedStateMachine):
     @step()
     def all_come_to_rest(self) -> None:
         stations = list(self.world.stations.values())
-        for station in (*stations, *stations):
-            assert self._sync(station, "sync"), "a sync failed where nothing is wrong"
+        self._all_sync(stations)
+        for _ in range(MOST_CORRECTIONS):
+            corrected = [self._correct(station) for station in stations]
+            if not any(corrected):
+                break
+            self._all_sync(stations)
         held = {station.name: station.held() for station in stations}
         lost = {station.name: station.lost() for station in stations}
         self.model.at_rest(held, lost, self.world.history())
@@ -296,6 +331,17 @@ class Convergence(RuleBasedStateMachine):
             self._directory.__exit__(None, None, None)
 
     # How
+
+    def _all_sync(self, stations: list[Station]) -> None:
+        for station in (*stations, *stations):
+            assert self._sync(station, "sync"), "a sync failed where nothing is wrong"
+
+    def _correct(self, station: Station) -> bool:
+        """Whether there was anything to correct."""
+        is_any = bool(station.held().held_back)
+        if is_any:
+            self.model.wrote(station.name, *station.correct())
+        return is_any
 
     def _station(self, n: int) -> Station:
         stations = list(self.world.stations.values())
@@ -363,11 +409,13 @@ class Convergence(RuleBasedStateMachine):
         newest = self.model.newest()
         is_done = run()
         kept = self.world.kept()
-        self.model.gives_up(station.name, station.held(), station.outdated())
+        held = station.held()
+        self.model.gives_up(station.name, held, station.outdated())
+        self.model.holds_back(station.name, held)
         self.model.server_keeps(kept, self.world.conflicts())
+        self.model.check_rejects(station.name, held)
         if is_done and command != "pull":
             self.model.pushed(station.name, transactions)
-        held = station.held()
         pulled = newest if is_done and command != "push" else None
         self.model.device_holds(station.name, held, pulled)
         self.model.device_keeps(station.name, station.lost(), pulled)
@@ -376,6 +424,7 @@ class Convergence(RuleBasedStateMachine):
 
     def _see(self, station: Station, *, pulled: bool = False) -> None:
         """Look at the server, and at a device as it is at this moment."""
-        self.model.server_keeps(self.world.kept(), self.world.conflicts())
-        held = station.held()
+        kept, held = self.world.kept(), station.held()
+        self.model.holds_back(station.name, held)
+        self.model.server_keeps(kept, self.world.conflicts())
         self.model.device_holds(station.name, held, self.model.newest() if pulled else None)

@@ -10,9 +10,12 @@ written and seen before, if nothing is lost, done twice or half done. No I/O.
   device that knew it; or a conflict is written down, and the table's policy says who stands.
 - A row that met another version is not as it was pushed: what came is told by the log of conflicts.
   Whose version is gone has it back after a pull.
-- A row that was edited and is behind the cut is dirty, and stays as it was edited.
+- A row that was edited and is behind the cut is dirty, and stays as it was edited. So does one that
+  the server does not take: it is held back, with a reason, and all else goes.
 - Every other row of a device is one that the server had, and never older than it was before; after
-  a pull as new as the server's.
+  a pull as new as the server's, but where another row of the device has its unique value.
+- Of two rows with one value the later becomes the earlier, where that is the policy. Its device has
+  it under its old name until a pull, and edits that it has not sent are edits of the other then.
 """
 
 from collections import Counter
@@ -21,10 +24,11 @@ from dataclasses import dataclass, field
 
 from lives import check_life
 
-from .decisions import Base, Met, check
+from .decisions import JOINED, Base, Met, check
 from .logs import Lost, Remembered, Version, told, version
 from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
 from .tables import TABLES, Content, Held, Kept, Row, Values
+from .uniques import MERGED, Became, become, follows, is_seen_elsewhere, takers, turned
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,9 @@ class DeviceModel:
     server has and the device may take for dirty still, since what it had sealed is lost; `lost`
     tells of rows that it may not have as the server has them, since its push lost or was merged: at
     which look.
+
+    `held_back` are the rows that the server does not take, by the reason; `kept_back` edits before
+    the cut that did not go along; `became` rows that are others at the server, and not yet here.
     """
 
     rows: dict[Row, Values] = field(default_factory=dict)
@@ -50,10 +57,13 @@ class DeviceModel:
     had: dict[Row, int] = field(default_factory=dict)
     lost: dict[Row, int] = field(default_factory=dict)
     again: dict[Row, Content] | None = None
+    held_back: dict[Row, str] = field(default_factory=dict)
+    kept_back: dict[Row, Edit] = field(default_factory=dict)
+    became: dict[Row, Row] = field(default_factory=dict)
 
     def net(self, until: int | None = None) -> dict[Row, Edit]:
         """What its transactions from the cut on have come to."""
-        net: dict[Row, Edit] = {}
+        net = dict(self.kept_back)
         for edits in self.transactions[self.cut : until]:
             for row, edit in edits.items():
                 net[row] = Edit(net[row].before if row in net else edit.before, edit.after)
@@ -63,7 +73,7 @@ class DeviceModel:
         """How a row came to what it is, since it last was as the server gave it; None where no
         program has edited it.
         """
-        found = None
+        found = self.kept_back.get(row)
         for edits in self.transactions[self.cut : until]:
             if row in edits:
                 is_next = found is not None and found.after == edits[row].before
@@ -74,6 +84,28 @@ class DeviceModel:
     def pending(self) -> dict[Row, Edit]:
         """The edits that the server has not. One that was set back is none."""
         return {row: edit for row, edit in self.net().items() if edit.before != edit.after}
+
+    def follow(self, gone: Row, stays: Row, held: Held) -> None:
+        """A row has become another here: edits of it, and of what refers to it, are of that."""
+        for row, edit in self.pending().items():
+            named, after = turned(row, edit.after, gone, stays)
+            is_here = row in held.dirty and held.rows.get(row) == edit.after
+            is_there = named in held.dirty and held.rows.get(named) == after
+            if is_there and not is_here:
+                self._turn(row, gone, stays)
+
+    def _turn(self, row: Row, gone: Row, stays: Row) -> None:
+        def content(values: Content) -> Content:
+            return turned(row, values, gone, stays)[1]
+
+        named = turned(row, None, gone, stays)[0]
+        values = content(self.rows.pop(row, None))
+        if values is not None:
+            self.rows[named] = values
+        for edits in (*self.transactions, self.kept_back):
+            if row in edits:
+                edit = edits.pop(row)
+                edits[named] = Edit(content(edit.before), content(edit.after))
 
 
 @dataclass(frozen=True)
@@ -99,6 +131,8 @@ class Model:
         self._deleters: dict[Row, set[str]] = {}
         self._referrers: dict[tuple[Row, Row], set[str]] = {}
         self._excused: set[tuple[Row, Row]] = set()
+        self._became: Became = {}
+        self._had_value: dict[tuple[str, str | None], dict[Row, int]] = {}
 
     def joins(self, device: str) -> DeviceModel:
         """A device that holds nothing yet."""
@@ -133,7 +167,9 @@ class Model:
         device = self.devices[name]
         device.again = device.again or {}
         for edits in device.transactions[device.acknowledged : device.cut]:
-            device.again |= {row: edit.after for row, edit in edits.items()}
+            device.again |= {
+                row: edit.after for row, edit in edits.items() if row not in device.kept_back
+            }
 
     def gives_up(self, name: str, held: Held, outdated: set[Version]) -> None:
         """A device that had lost its sidecar may take an edit for one that others have replaced,
@@ -142,8 +178,29 @@ class Model:
         device = self.devices[name]
         for row, edit in device.pending().items() if device.again is not None else ():
             if row not in held.dirty and version(row, edit.after) in outdated:
-                for edits in device.transactions[device.cut :]:
+                for edits in (device.kept_back, *device.transactions[device.cut :]):
                     edits.pop(row, None)
+
+    def holds_back(self, name: str, held: Held) -> None:
+        """What a device does not push: to be told before the server is looked at."""
+        self.devices[name].held_back = held.held_back
+
+    def check_rejects(self, name: str, held: Held) -> None:
+        """Say whether the server had a reason to refuse what a device holds back."""
+        for row, code in held.held_back.items():
+            content = held.rows[row]
+            parents = [parent for _, parent in TABLES[row[0]].parents(row, content)]
+            if code == "unique_taken":
+                value = TABLES[row[0]].taken_by(content)
+                is_so = any(other != row for other in self._had_value.get((row[0], value), ()))
+                is_so = is_so and (row[0] not in MERGED or row in self._by)
+            elif code == "missing_reference":
+                is_so = any(self.server_has(each) is None for each in parents)
+            else:
+                is_so = code == "depends_on_rejected" and any(
+                    each in held.held_back for each in parents
+                )
+            _agree(is_so, f"{name}: {row} {content} is refused, as {code}, and that is not so")
 
     # What is seen
 
@@ -163,6 +220,7 @@ class Model:
         for each in found:
             if each.step:
                 ruled.setdefault((each.row, each.number), []).append(each)
+        joined = self._join(kept, new)
         brought: dict[str, dict[Row, Content]] = {who: {} for who in new.values()}
         for row, number in kept.by.items():
             content = kept.rows.get(row)
@@ -171,7 +229,7 @@ class Model:
                 brought[new[number]][row] = met[row, number].mine if is_met else content
             else:
                 _agree(content == self.server_has(row), f"{row} changed, and no session did it")
-        bent = {row for row, _ in ruled}
+        bent = {row for row, _ in (*ruled, *joined)} | set(joined.values())
         edited = {
             who: self._advance(
                 who, rows, {r for each in brought for r in brought[each] if each != who}, bent
@@ -193,14 +251,25 @@ class Model:
                         self._by[row] = each.number
                 if any(of == row and earlier < number for of, earlier in ruled):
                     self._authors.pop(row, None)
-                content, rules = kept.rows.get(row), ruled.get((row, number))
-                if rules:
-                    self._bent(name, row, content, last, edit, rules, kept)
+                content, rules = kept.rows.get(row), ruled.get((row, number), [])
+                came = [
+                    edited[name].get(gone)
+                    for (gone, of), stays in joined.items()
+                    if (of, stays) == (number, row)
+                ]
+                if rules or came:
+                    self._bent(name, row, content, last, edit, rules, kept, came)
                 else:
                     self._wrote(name, row, content, last, edit)
         lost = [] if ORPHANS_ARE_LEFT else list(dangling(kept.rows))
         _agree(not lost, f"the server has rows that refer to what is gone: {lost}")
         self._by = dict(kept.by)
+        for row, values in kept.rows.items():
+            if (value := TABLES[row[0]].taken_by(values)) is not None:
+                takers = self._had_value.setdefault((row[0], value), {})
+                others = [r for r, look in takers.items() if look == self._looks and r != row]
+                _agree(not others, f"{row} and {others} have the same {value}")
+                takers[row] = self._looks
 
     def server_has(self, row: Row) -> Content:
         return self.versions[row][-1] if row in self.versions else None
@@ -217,6 +286,9 @@ class Model:
             self._advance(name, {}, set(), set())
         lacks = device.transactions[device.cut : transactions]
         _agree(not lacks, f"{name} has pushed, and the server lacks edits: {lacks}")
+        since = {row for edits in device.transactions[transactions:] for row in edits}
+        lacks = device.kept_back.keys() - device.held_back.keys() - since
+        _agree(not lacks, f"{name} has pushed, and nothing held these rows back: {lacks}")
         device.acknowledged = device.cut
         device.again = None
 
@@ -225,7 +297,10 @@ class Model:
         had when it began.
         """
         device = self.devices[name]
+        for gone, stays in device.became.items():
+            device.follow(gone, stays, held)
         least = pulled.versions if pulled else {}
+        left_out: set[Row] = set()
         pending, set_back = device.pending(), device.net()
         clean = pending.keys() - held.dirty
         _agree(not clean, f"{name} has edits that the server has not, and that are clean: {clean}")
@@ -235,11 +310,15 @@ class Model:
                 _agree(now == was, f"{name}: {row} was edited, and overwritten by {now}")
             elif row in set_back and now == was:
                 pass  # where the server has another by now, it may count as an edit
+            elif self._is_left_out(name, row, now, held, least.get(row)):
+                _agree(now == was, f"{name}: {row} was left out, and is {now}, was {was}")
+                left_out.add(row)
             elif not device.again or row not in device.again or now != device.again[row]:
                 self._check_version(name, row, was, now, least.get(row))
         device.rows = held.rows
         if pulled:
-            clean = self._by.keys() - pending.keys() - held.dirty
+            device.became.clear()
+            clean = self._by.keys() - pending.keys() - held.dirty - left_out
             device.had |= {row: max(pulled.look, device.had.get(row, 0)) for row in clean}
             for row in clean & device.lost.keys():
                 if device.lost[row] <= pulled.look:
@@ -254,6 +333,32 @@ class Model:
         )
         _agree(due <= lost, f"{name} has lost and was not told: {due - lost}")
         _agree(lost <= ever, f"{name} was told of what it has not lost: {lost - ever}")
+
+    def _is_left_out(
+        self, name: str, row: Row, now: Content, held: Held, least: int | None
+    ) -> bool:
+        """Whether a version that came cannot be in the table, since another row has its value."""
+        if least is None or TABLES[row[0]].unique is None:
+            return False
+        due = self.versions.get(row, [None])[least:]
+        if now in due:
+            return False
+        device = self.devices[name]
+        values = {TABLES[row[0]].taken_by(content) for content in due}
+        edits = [each for edits in device.transactions for each in edits.items()]
+        before = ((other, edit.before) for other, edit in edits)
+        after = ((other, edit.after) for other, edit in edits)
+        found = takers((*held.rows.items(), *before, *after), row[0], values)
+        return any(other != row for other in found)
+
+    def _join(self, kept: Kept, new: Mapping[int, str]) -> dict[tuple[Row, int], Row]:
+        """The rows that became others in new sessions."""
+        found = {(gone, n): stays for gone, n, stays in kept.merged if n in new}
+        for (gone, n), stays in found.items():
+            become(self._became, gone, stays)
+            if is_seen_elsewhere(gone):
+                self.devices[new[n]].became[gone] = stays
+        return found
 
     def _met(self, conflicts: Sequence[Met], new: Mapping[int, str]) -> list[Met]:
         """The conflicts of new sessions. What is written down stays as it is."""
@@ -271,7 +376,12 @@ class Model:
         self, name: str, row: Row, content: Content, met: Met | None, edit: Edit | None
     ) -> None:
         """A session of the device, which had edited a row so, has left it so."""
-        self._check_written(name, row, content, met, edit)
+        is_as_it_came = met is None or met.outcome == "mine"
+        if met and met.outcome != "merged" and self._follows(row, met.stands, content):
+            is_as_it_came = is_as_it_came and content == met.stands
+            self._check_written(name, row, met.stands, met, edit)
+        else:
+            self._check_written(name, row, content, met, edit)
         device = self.devices[name]
         is_touched = met is None and edit is None and content == self.server_has(row)
         if content != self.server_has(row):
@@ -280,7 +390,7 @@ class Model:
             self._authors.pop(row, None)  # by a rule that was taken back, or it was pushed again
         elif met is None or met.outcome != "theirs":
             self._authors[row] = name
-        if met is None or met.outcome == "mine":
+        if is_as_it_came and (edit is None or content == edit.after):
             device.base[row] = self._newest(row)
             device.had[row] = self._looks
         else:
@@ -315,21 +425,50 @@ class Model:
         edit: Edit | None,
         rules: Sequence[Met],
         kept: Kept,
+        came: Sequence[Edit | None],
     ) -> None:
-        """A session of the device has left a row as a rule has it, whoever had brought it."""
+        """A session of the device has left a row as a rule has it, whoever had brought it; `came`
+        are its edits of rows that became this one.
+        """
         was, device = self.server_has(row), self.devices[name]
         before = [met.stands] if met else [edit.after if edit else was, was]
         if met and met.outcome != "merged":
             self._check_written(name, row, met.stands, met, edit)
+        met_others = [each for each in rules if each.step == JOINED]
+        for each in met_others:
+            before = [self._joined(each, before, content, came)]
+        if came and not met_others:
+            _agree(None in before, f"{row} was {before}, and became {content} without a trace")
+            before = [edit.after if edit else content for edit in came]
         last = next((c for c in reversed(self.versions.get(row, [])) if c is not None), None)
         _agree(
-            any(is_explained(row, each, content, kept.rows, rules, last) for each in before),
+            any(
+                self._follows(row, each, content)
+                or is_explained(row, each, content, kept.rows, rules, last)
+                for each in before
+            ),
             f"{name} left {content} of {row}, which was {before}, and by no rule of {rules}",
         )
         if content != was:
             self.versions.setdefault(row, [None]).append(content)
         self._authors.pop(row, None)
         device.lost[row] = self._looks
+
+    def _joined(
+        self, met: Met, before: Sequence[Content], content: Content, came: Sequence[Edit | None]
+    ) -> Content:
+        """What a row is that another has become: by the policy of the table."""
+        _agree(any(self._follows(met.row, c, met.theirs) for c in before), f"{before}: {met}")
+        _agree(
+            any(edit is None or self._follows(met.row, edit.after, met.mine) for edit in came),
+            f"{met} became this row, and its device has written {came}",
+        )
+        stands = content if met.outcome == "merged" else met.stands
+        check(met, stands, None)
+        return stands
+
+    def _follows(self, row: Row, before: Content, after: Content) -> bool:
+        return follows(row, before, after, self._became)
 
     def _advance(
         self, name: str, brought: Mapping[Row, Content], others: set[Row], bent: set[Row]
@@ -341,12 +480,22 @@ class Model:
         device = self.devices[name]
 
         def came(row: Row, edit: Edit) -> bool:
+            if row in device.held_back or (row not in brought and is_back(row, edit)):
+                return True
             if row in brought:
-                return brought[row] == edit.after or row in bent
+                return row in bent or self._follows(row, edit.after, brought[row])
             return edit.before == edit.after or row in others
 
-        def is_due(row: Row, content: Content, net: Mapping[Row, Edit]) -> bool:
-            if row in net or row in bent:
+        def is_back(row: Row, edit: Edit) -> bool:
+            return row in device.held_back or device.kept_back.get(row) == edit
+
+        def is_due(row: Row, content: Content, cut: int, net: Mapping[Row, Edit]) -> bool:
+            if row in bent:
+                return True
+            if row in device.held_back:  # an earlier edit of it went
+                edits = [each[row] for each in device.transactions[device.cut : cut] if row in each]
+                return any(self._follows(row, edit.after, content) for edit in edits)
+            if row in net:
                 return True
             if device.again is not None and content in (
                 device.again.get(row, device.rows.get(row)),
@@ -358,14 +507,19 @@ class Model:
         for cut in range(len(device.transactions), device.cut - 1, -1):
             net = device.net(cut)
             if all(came(row, edit) for row, edit in net.items()) and all(
-                is_due(row, content, net) for row, content in brought.items()
+                is_due(row, content, cut, net) for row, content in brought.items()
             ):
                 edited = {row: device.edited(row, cut) for row in brought}
+                device.kept_back = {
+                    row: Edit(brought.get(row, edit.before), edit.after)
+                    for row, edit in net.items()
+                    if is_back(row, edit) and (row in device.held_back or row not in brought)
+                }
                 device.cut = cut
                 return edited
         raise AssertionError(
             f"{name} has pushed what is not its edits up to some moment: {dict(brought)}, and its "
-            f"edits were {device.transactions[device.cut :]}"
+            f"edits were {device.kept_back}, {device.transactions[device.cut :]}"
         )
 
     def _orphan(self, name: str, before: Held, after: Held) -> None:
@@ -400,6 +554,8 @@ class Model:
             is_crossed = is_crossed or (row, parent) in self._excused
             underway = held.dirty | self.devices[name].lost.keys()
             is_underway = row in underway or parent in underway
+            newest = self._newest(parent)
+            is_underway = is_underway or self._is_left_out(name, parent, None, held, newest)
             _agree(
                 is_crossed if ORPHANS_ARE_LEFT else is_underway,
                 f"{name}: {row} {values} refers to {parent}, which is gone; {sorted(referrers)} "

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from syncsession_client.protocol import images
+
 Row = tuple[str, ...]
 """A table, and the key of a row of it as everyone knows it."""
 
@@ -38,6 +40,7 @@ class Table:
     """A table: its key, the columns that are compared, and which of both refer to what.
 
     `local`: the key is an integer of the device's own; the column `tag` is the key for everyone.
+    `unique` is the column that no two rows have the same value in.
     """
 
     name: str
@@ -45,6 +48,7 @@ class Table:
     values: tuple[str, ...]
     references: tuple[Reference, ...] = ()
     local: bool = False
+    unique: str | None = None
 
     @cached_property
     def columns(self) -> tuple[str, ...]:
@@ -66,6 +70,12 @@ class Table:
         keys = len(self.known_by)
         assert None not in read[:keys], f"{self.name}: a row of no key: {read}"
         return (self.name, *map(str, read[:keys])), read[keys:]
+
+    def taken_by(self, values: Content) -> str | None:
+        """The value that no other row may have, of these."""
+        if values is None or self.unique is None:
+            return None
+        return values[self.values.index(self.unique)]
 
     def parents(self, row: Row, values: Values) -> Iterator[tuple[Reference, Row]]:
         """The rows that a row refers to, and how."""
@@ -94,6 +104,13 @@ SCHEMA = (
     "ON UPDATE CASCADE ON DELETE CASCADE, label TEXT REFERENCES label (name) ON UPDATE CASCADE "
     "ON DELETE SET NULL)",
     "CREATE TABLE seat (id INTEGER PRIMARY KEY, tag TEXT, v TEXT, place TEXT UNIQUE)",
+    "CREATE TABLE card (seat_id INTEGER PRIMARY KEY REFERENCES seat (id) ON UPDATE CASCADE "
+    "ON DELETE CASCADE, v TEXT)",
+    "CREATE TABLE badge (id TEXT PRIMARY KEY, v TEXT, code TEXT UNIQUE)",
+    "CREATE TABLE kind (name TEXT PRIMARY KEY, v TEXT, code TEXT UNIQUE)",
+    "CREATE TABLE ticket (id TEXT PRIMARY KEY, v TEXT, seat_id INTEGER REFERENCES seat (id) "
+    "ON UPDATE CASCADE ON DELETE CASCADE, badge_id TEXT REFERENCES badge (id) ON UPDATE CASCADE "
+    "ON DELETE SET NULL, kind TEXT REFERENCES kind (name) ON UPDATE CASCADE)",
     "CREATE TABLE tool (id TEXT PRIMARY KEY, v TEXT, owner_id INTEGER REFERENCES member (id) "
     "ON UPDATE CASCADE ON DELETE RESTRICT, label TEXT DEFAULT 'a' REFERENCES label (name) "
     "ON UPDATE CASCADE ON DELETE SET DEFAULT, scope TEXT, name TEXT, FOREIGN KEY (scope, name) "
@@ -136,7 +153,20 @@ TABLES = {
                 Reference(("label",), "label", "set null"),
             ),
         ),
-        Table("seat", ("id",), ("v", "place"), local=True),
+        Table("seat", ("id",), ("v", "place"), local=True, unique="place"),
+        Table("card", ("seat_id",), ("v",), (Reference(("seat_id",), "seat", "cascade"),)),
+        Table("badge", ("id",), ("v", "code"), unique="code"),
+        Table("kind", ("name",), ("v", "code"), unique="code"),
+        Table(
+            "ticket",
+            ("id",),
+            ("v", "seat_id", "badge_id", "kind"),
+            (
+                Reference(("seat_id",), "seat", "cascade"),
+                Reference(("badge_id",), "badge", "set null"),
+                Reference(("kind",), "kind"),
+            ),
+        ),
         Table(
             "tool",
             ("id",),
@@ -151,14 +181,18 @@ TABLES = {
 }
 DEFAULTS = {("tool", "label"): "a"}
 LOCAL = tuple(t.name for t in TABLES.values() if t.local)
+UNIQUE = tuple(t.name for t in TABLES.values() if t.unique)
 
 
 @dataclass(frozen=True)
 class Held:
-    """What a device holds at a moment. `dirty` names rows that are gone too."""
+    """What a device holds at a moment. `dirty` names rows that are gone too; `held_back` are those
+    of them that the server does not take as they are, each with the code that says why.
+    """
 
     rows: dict[Row, Values]
     dirty: frozenset[Row]
+    held_back: dict[Row, str]
 
     def dangling(self) -> list[tuple[Row, Values, Row]]:
         """(row, its values, what it refers to) of each reference that leads to no row."""
@@ -173,13 +207,15 @@ class Held:
 @dataclass(frozen=True)
 class Kept:
     """What the server keeps of a tenant: live rows, the session that last wrote each row, gone ones
-    too, the tag of every row_id, and (device, status) of each session by number.
+    too, the tag of every row_id, (device, status) of each session by number, and the rows that
+    became others: (row, number of the session, which row).
     """
 
     rows: dict[Row, Values]
     by: dict[Row, int]
     tags: dict[tuple[str, bytes], str]
     sessions: dict[int, tuple[str, str]]
+    merged: tuple[tuple[Row, int, Row], ...]
 
 
 def read_server(query: Query, tenant: str, *, key: str) -> Kept:
@@ -208,7 +244,30 @@ def read_server(query: Query, tenant: str, *, key: str) -> Kept:
         "SELECT number, device_id, status FROM sync_session WHERE tenant_id = :tenant",
         tenant=tenant,
     )
-    return Kept(rows, by, tags, {number: (device, status) for number, device, status in found})
+    sessions = {number: (device, status) for number, device, status in found}
+    return Kept(rows, by, tags, sessions, tuple(_merged(query, tenant, tags)))
+
+
+def _merged(query: Query, tenant: str, tags: Tags) -> Iterator[tuple[Row, int, Row]]:
+    for name, number, gone, stays in query(
+        "SELECT table_name, number, from_key, to_key FROM sync_merged WHERE tenant_id = :tenant",
+        tenant=tenant,
+    ):
+        table = table_of(name)
+        yield row_of(table, images.decode(gone), tags), number, row_of(
+            table, images.decode(stays), tags
+        )
+
+
+def table_of(name: str | bytes) -> Table:
+    """Names are binary in MariaDB."""
+    return TABLES[name if isinstance(name, str) else name.decode()]
+
+
+def row_of(table: Table, key: Mapping[str, Any], tags: Tags) -> Row:
+    """The row of a key as it travels."""
+    parts = zip(table.known_by, key.values(), strict=True)
+    return (table.name, *(str(known(table, column, value, tags)) for column, value in parts))
 
 
 def known(table: Table, column: str, value: Any, tags: Tags) -> Any:
@@ -228,6 +287,7 @@ def read_device(query: Query, tags: Tags) -> Held:
     moved = {name: {k for (k,) in query(f"SELECT key_1 FROM _sync_{name}_log")} for name in LOCAL}
     rows: dict[Row, Values] = {}
     dirty: set[Row] = set()
+    held_back: dict[Row, str] = {}
     for table in TABLES.values():
         local_keys = {}
         for found in query(f"SELECT {', '.join((*table.key, *table.columns))} FROM {table.name}"):
@@ -245,7 +305,21 @@ def read_device(query: Query, tags: Tags) -> Held:
                 if value in moved.get(table.parent_of.get(column, ""), ()):
                     dirty.add(row)
         dirty.update(_dirty(query, table, local_keys, moved, tags))
-    return Held(rows, frozenset(dirty))
+        held_back |= _held_back(query, table, local_keys)
+    return Held(rows, frozenset(dirty), held_back)
+
+
+def _held_back(
+    query: Query, table: Table, local_keys: Mapping[tuple[Any, ...], Row]
+) -> dict[Row, str]:
+    """The rows of a table that no push takes along as they are, and why."""
+    found = query(
+        "SELECT row_key, code FROM _syncsession_rejects WHERE table_name = ?", table.name
+    )
+    codes = {tuple(images.decode(key).values()): code for key, code in found}
+    keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
+    held = query(f"SELECT {keys} FROM _sync_{table.name} WHERE is_rejected AND NOT is_deleted")
+    return {local_keys[key]: codes.get(key, "") for key in held}
 
 
 def _known(

@@ -21,6 +21,7 @@ from network import Network, network
 from processes import until
 from support import Device
 
+from syncsession_client.rejects import list_rejects, retry
 from syncsession_client.statements import to_pyformat
 from syncsession_server.app import open_store
 from syncsession_server.policies import set_policy
@@ -29,11 +30,11 @@ from syncsession_server.settings import Settings
 from syncsession_server.tenants import create_token
 
 from .decisions import POLICIES, Met
-from .edits import Choice, Program, set_back
+from .edits import Choice, Program, correct, set_back
 from .forks import Fork, Forks
 from .logs import Lost, Remembered, Version, read_conflicts, read_history, read_lost, read_outdated
 from .rules import ORPHANS_ARE_LEFT
-from .tables import SCHEMA, TABLES, Held, Kept, Row, read_device, read_server
+from .tables import SCHEMA, TABLES, Held, Kept, Query, Row, read_device, read_server
 
 BATCH_ROWS = 2
 FLAGS = (
@@ -194,18 +195,36 @@ class Station:
         self, choices: Sequence[Choice], back: Sequence[tuple[Row, str]] = ()
     ) -> tuple[Held, Held]:
         """Run a program in one transaction: what the device held before and after it."""
-        with closing(self._open()) as db:
-            query = _query(db)
-            query("BEGIN IMMEDIATE")
-            before = read_device(query, self._world.tags)
+        with self._program() as (query, seen):
             program = Program(self.name, _lenient(query), self._world.fresh)
             for choice in choices:
                 program.run(choice)
             for row, v in back:
                 set_back(query, row, v)
-            after = read_device(query, self._world.tags)
+        return seen[0], seen[1]
+
+    def correct(self) -> tuple[Held, Held]:
+        """A person deals with the rows that the server does not take: as `write`."""
+        refused = list_rejects(self.device.path)
+        with self._program() as (query, seen):
+            for each in refused:
+                correct(_lenient(query), each, self._world.fresh())
+        return seen[0], seen[1]
+
+    def retry(self) -> None:
+        """A person has all of these tried again."""
+        retry(self.device.path)
+
+    @contextmanager
+    def _program(self) -> Iterator[tuple[Query, list[Held]]]:
+        """A transaction of a program, and what the device holds before it, and at its end."""
+        with closing(self._open()) as db:
+            query = _query(db)
+            query("BEGIN IMMEDIATE")
+            seen = [read_device(query, self._world.tags)]
+            yield query, seen
+            seen.append(read_device(query, self._world.tags))
             query("COMMIT")
-        return before, after
 
     def run(self, command: str, kill_at: str) -> int:
         """Run a command in a process that is killed at a point; its exit code."""
@@ -303,7 +322,7 @@ class World:
         kept = read_server(self.site.database.query, self.tenant, key=self.site.database.key)
         self.tags.update(kept.tags)
         sessions = {n: (self._names[who], status) for n, (who, status) in kept.sessions.items()}
-        return Kept(kept.rows, kept.by, kept.tags, sessions)
+        return replace(kept, sessions=sessions)
 
     def conflicts(self) -> list[Met]:
         """The server's log of conflicts, when `kept` has told the rows."""
