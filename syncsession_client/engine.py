@@ -123,7 +123,7 @@ class SyncEngine:
         self._cancellation = cancellation or Cancellation()
         self._warnings: list[str] = []
         self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
-        self._refused: set[tuple[str, bytes]] = set()  # rows, in this sync
+        self._refused: set[tuple[str, bytes]] = set()  # rows, as this sync has sealed them
         self._rejected_rows = 0
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
@@ -346,7 +346,7 @@ class SyncEngine:
                 return None
             except SyncError as error:
                 if error.rejects:
-                    self._refuse(error, outgoing.generation)
+                    self._refuse(error, outgoing.generation, is_resumed=is_resumed)
                     return None
                 if isinstance(error, CopiedDevice | SessionExpired | SessionFailed):
                     self._forget_sealed()
@@ -364,25 +364,27 @@ class SyncEngine:
             is_resumed=is_resumed,
         )
 
-    def _refuse(self, error: SyncError, generation: int) -> None:
+    def _refuse(self, error: SyncError, generation: int, *, is_resumed: bool) -> None:
         """Mark the rows for which a session was refused, and drop it. It is not at the server: a
         batch of it was refused, or it failed.
 
         Raises:
-            SyncError: that error, where it names no row that was not refused in this sync before.
+            SyncError: that error, where it names no row that would not go again as it was, or none
+                that was not refused before of what was sealed in this sync.
         """
         named = {(r.table, msgspec.json.encode(r.key)) for r in error.rejects}
         with self._store.write():
             before = self._store.count(STATE.count_rejects)
-            marked = rejects.mark(self._store, error.rejects, generation)
+            settled = rejects.mark(self._store, error.rejects, generation)
             self._rejected_rows += self._store.count(STATE.count_rejects) - before
             self._store.run(STATE.set_sealed, {"session_id": None})
             point("push.refusing")
         point("push.refused")
         self._outbox.drop_outgoing()
-        if not marked or named <= self._refused:
+        if not settled or named <= self._refused:
             raise error
-        self._refused |= named
+        if not is_resumed:
+            self._refused |= named
 
     def _forget_sealed(self) -> None:
         """Drop a session of which the server has nothing: that is certain."""

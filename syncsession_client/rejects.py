@@ -21,11 +21,11 @@ from .store import STATE, DeviceStore
 
 
 def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
-    """Mark the rows of a session that was sealed at `generation`; how many may go no more as they
-    were.
+    """Mark the rows of a session that was sealed at `generation`; how many will not go again as
+    they were.
 
-    One that was edited since is not: it may have become another. The caller holds the write
-    transaction.
+    One that was edited since counts, and is not marked: it may have become another. The caller
+    holds the write transaction.
     """
     tables = store.tables()
     links = held_back.links_between(tables)
@@ -33,31 +33,34 @@ def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
     for reject in rejects:
         grouped.setdefault(folded(reject.table), []).append(reject)
     named = [t for t in tables if folded(t.wire_name) in grouped]
-    marked = sum(_mark(store, t, grouped[folded(t.wire_name)], generation) for t in named)
+    settled = sum(_mark(store, t, grouped[folded(t.wire_name)], generation) for t in named)
     for table in named:  # all are marked: a row waits for one of another table that is
         pairs = [(link.reference, link.parent) for link in links if link.child.name == table.name]
         if pairs:
             store.run(REJECTS.find_waiting(t=table, links=pairs), {"table_name": table.name})
-    return marked
+    return settled
 
 
 def _mark(store: DeviceStore, table: SyncTable, rejects: Sequence[Reject], generation: int) -> int:
-    mark_one, add_one, settle_one = (
-        statement(t=table) for statement in (REJECTS.mark, REJECTS.add, REJECTS.settle_gone)
+    mark_one, add_one, settle_one, has_changed = (
+        statement(t=table)
+        for statement in (REJECTS.mark, REJECTS.add, REJECTS.settle_gone, REJECTS.has_changed)
     )
     columns = json.dumps(table.key)
-    marked = 0
+    settled = 0
     for reject in rejects:
         identity = _identity(table, reject)
         if identity is None:
             continue
         sealed = (generation, *identity)
         if reject.code == "key_too_long" and store.run(settle_one, sealed):
-            marked += 1
+            settled += 1
         elif store.run(mark_one, sealed):
             store.run(add_one, (table.name, columns, reject.code, reject.message, *identity))
-            marked += 1
-    return marked
+            settled += 1
+        elif store.first(has_changed, sealed):
+            settled += 1
+    return settled
 
 
 def _identity(table: SyncTable, reject: Reject) -> tuple[Any, ...] | None:

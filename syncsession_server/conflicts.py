@@ -64,10 +64,11 @@ class Conflict:
     @property
     def is_none(self) -> bool:
         """Whether nobody disagrees: both made the same of the row, or one device did both."""
-        return self.is_own or self._is_agreed
+        return self.is_own or self.is_agreed
 
     @property
-    def _is_agreed(self) -> bool:
+    def is_agreed(self) -> bool:
+        """Whether both made the same of the row, so that no value is gone whichever stands."""
         mine, theirs = self.mine.row, self.theirs.row
         if mine is None or theirs is None:
             return mine is theirs

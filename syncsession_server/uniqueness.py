@@ -241,6 +241,7 @@ class Uniqueness:
         policy = await policies.find_policy(self._store, self._tx, table.name)
         decision = await asyncio.to_thread(policies.decide, policy, conflict)
         losers = {"mine": mine.device, "theirs": theirs.device, None: None}
+        loser = None if conflict.is_agreed else losers[decision.loser]
         logged = record(
             self._stamp,
             table,
@@ -251,7 +252,7 @@ class Uniqueness:
             note=decision.note or _joined(table, unique),
             mine=mine,
             theirs=theirs,
-            loser=losers[decision.loser],
+            loser=loser,
             step=UNIQUE,
         )
         await self._tx.run(self._store.sql.conflicts.add, logged)

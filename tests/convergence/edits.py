@@ -11,7 +11,7 @@ from .tables import LOCAL, TABLES, Query, Table
 ODD = [None, 1, 1.0, "1", "", b"\x00", -0.0, 2**63 - 1, "ä\U0001f600"]
 """Values that are easily mistaken for one another."""
 
-FEW = ["p", "q", "r", None]
+FEW = [*"pqrstuvw", None]
 """What is unique, so that devices meet in it."""
 
 FIRST = (
@@ -168,9 +168,9 @@ class Program:
             case "tool":
                 new |= {"id": f"tool {n % 4}"}
             case "badge":
-                new |= {"id": f"badge {n % 4}"}
+                new |= {"id": f"badge {n % 8}"}
             case "kind":
-                new |= {"name": f"kind {n % 4}"}
+                new |= {"name": f"kind {n % 8}"}
             case "ticket":
                 new |= {"id": f"ticket {n % 4}"}
         if table.unique:

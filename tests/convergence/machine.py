@@ -231,10 +231,11 @@ class Convergence(RuleBasedStateMachine):
         table=st.sampled_from(UNIQUE),
         n=_few,
         m=_few,
-        is_first=st.booleans(),
+        later=commands,
+        after=after,
     )
     def two_rows_get_one_value(
-        self, devices: list[int], table: str, n: int, m: int, is_first: bool
+        self, devices: list[int], table: str, n: int, m: int, later: str, after: After
     ) -> None:
         """On two devices, neither of which has heard of the other's edit; others refer to both."""
         one, other = self._station(devices[0]), self._station(devices[1])
@@ -242,8 +243,10 @@ class Convergence(RuleBasedStateMachine):
             row = Choice("add", table, number, m)
             children = [Choice("add", "ticket", number, m + number), Choice("add", "card", m, m)]
             self._write(station, [row, *children, Choice("refer", "ticket", n, m)])
-        for station in (one, other) if is_first else (other, one):
-            self._sync(station, "sync")
+        self._sync(one, "sync")
+        self._sync(other, later)
+        self._go_on(other, [(devices[1], edits) for _, edits in after])
+        self._go_on(other, after)
 
     @step(device=which)
     def a_person_corrects(self, device: int) -> None:

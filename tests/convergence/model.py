@@ -46,7 +46,8 @@ class DeviceModel:
     which look.
 
     `held_back` are the rows that the server does not take, by the reason; `kept_back` edits before
-    the cut that did not go along; `became` rows that are others at the server, and not yet here.
+    the cut that did not go along; `became` rows that are others at the server, and not yet here;
+    `unseen` rows that went without a trigger, which a push finds.
     """
 
     rows: dict[Row, Values] = field(default_factory=dict)
@@ -60,6 +61,7 @@ class DeviceModel:
     held_back: dict[Row, str] = field(default_factory=dict)
     kept_back: dict[Row, Edit] = field(default_factory=dict)
     became: dict[Row, Row] = field(default_factory=dict)
+    unseen: set[Row] = field(default_factory=set)
 
     def net(self, until: int | None = None) -> dict[Row, Edit]:
         """What its transactions from the cut on have come to."""
@@ -85,14 +87,18 @@ class DeviceModel:
         """The edits that the server has not. One that was set back is none."""
         return {row: edit for row, edit in self.net().items() if edit.before != edit.after}
 
-    def follow(self, gone: Row, stays: Row, held: Held) -> None:
-        """A row has become another here: edits of it, and of what refers to it, are of that."""
-        for row, edit in self.pending().items():
-            named, after = turned(row, edit.after, gone, stays)
-            is_here = row in held.dirty and held.rows.get(row) == edit.after
-            is_there = named in held.dirty and held.rows.get(named) == after
-            if is_there and not is_here:
-                self._turn(row, gone, stays)
+    def follow(self, held: Held) -> None:
+        """Where rows have become others here: edits of them, and of what refers to them, are of
+        those. An edit of a row cannot go otherwise, unless it is sent.
+        """
+        for gone, stays in self.became.items():
+            for row, edit in self.pending().items():
+                named, after = turned(row, edit.after, gone, stays)
+                is_gone = row not in held.rows and row not in held.dirty
+                if edit.after is None:
+                    is_gone = is_gone and named in held.dirty
+                if is_gone if named != row else held.rows.get(row) == after != edit.after:
+                    self._turn(row, gone, stays)
 
     def _turn(self, row: Row, gone: Row, stays: Row) -> None:
         def content(values: Content) -> Content:
@@ -157,8 +163,8 @@ class Model:
             for _, parent in TABLES[row[0]].parents(row, edit.after):
                 self._referrers.setdefault((row, parent), set()).add(name)
         self._orphan(name, before, after)
-        clean = device.pending().keys() - after.dirty
-        _agree(not clean, f"{name} edited rows that are not dirty: {clean}")
+        device.unseen |= {row for row, edit in edits.items() if _is_replaced(row, edit, after)}
+        self._check_dirty(name, after)
 
     def lost_sidecar(self, name: str) -> None:
         """What was sealed is forgotten: what is not acknowledged may be sent as another session,
@@ -184,6 +190,7 @@ class Model:
     def holds_back(self, name: str, held: Held) -> None:
         """What a device does not push: to be told before the server is looked at."""
         self.devices[name].held_back = held.held_back
+        self.devices[name].follow(held)
 
     def check_rejects(self, name: str, held: Held) -> None:
         """Say whether the server had a reason to refuse what a device holds back."""
@@ -290,6 +297,7 @@ class Model:
         lacks = device.kept_back.keys() - device.held_back.keys() - since
         _agree(not lacks, f"{name} has pushed, and nothing held these rows back: {lacks}")
         device.acknowledged = device.cut
+        device.unseen &= since
         device.again = None
 
     def device_holds(self, name: str, held: Held, pulled: Seen | None = None) -> None:
@@ -297,13 +305,11 @@ class Model:
         had when it began.
         """
         device = self.devices[name]
-        for gone, stays in device.became.items():
-            device.follow(gone, stays, held)
+        device.follow(held)
         least = pulled.versions if pulled else {}
         left_out: set[Row] = set()
         pending, set_back = device.pending(), device.net()
-        clean = pending.keys() - held.dirty
-        _agree(not clean, f"{name} has edits that the server has not, and that are clean: {clean}")
+        self._check_dirty(name, held)
         for row in device.rows.keys() | held.rows.keys() | least.keys():
             was, now = device.rows.get(row), held.rows.get(row)
             if row in pending:
@@ -522,6 +528,11 @@ class Model:
             f"edits were {device.kept_back}, {device.transactions[device.cut :]}"
         )
 
+    def _check_dirty(self, name: str, held: Held) -> None:
+        device = self.devices[name]
+        clean = device.pending().keys() - held.dirty - device.unseen
+        _agree(not clean, f"{name} has edits that the server has not, and that are clean: {clean}")
+
     def _orphan(self, name: str, before: Held, after: Held) -> None:
         """SQLite lets a program make an orphan only beside others: it counts them, and a statement
         that removes one may make another. A row that is one may also get another key.
@@ -598,6 +609,12 @@ class Model:
 
     def _newest(self, row: Row) -> int:
         return len(self.versions.get(row, [None])) - 1
+
+
+def _is_replaced(row: Row, edit: Edit, after: Held) -> bool:
+    """Whether a row went since another has its value, which fires no trigger."""
+    value = TABLES[row[0]].taken_by(edit.before)
+    return edit.after is None and any(takers(after.rows.items(), row[0], [value]))
 
 
 def _agree(is_so: bool, otherwise: str) -> None:

@@ -225,6 +225,30 @@ def test_a_session_that_is_resumed_and_refused_holds_its_rows_back(
     assert here(world, "pine") == ["of alice"]
 
 
+@pytest.mark.parametrize(("editor", "rejected"), [("alice", 0), ("bob", 1)])
+def test_a_row_that_was_edited_since_is_looked_at_anew_in_the_sync_that_hears_of_its_refusal(
+    world, phone, monkeypatch, editor, rejected
+):
+    phone.execute(BY_BOB, "INSERT INTO cone VALUES ('a', NULL, 'of bob')", BY_ALICE)
+
+    def lost(*_: object, **__: object) -> None:
+        raise ServerUnreachable("the line is cut")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("syncsession_client.transport.Transport.send_batch", lost)
+        with pytest.raises(ServerUnreachable):
+            phone.sync()
+    phone.execute(
+        f"UPDATE _syncsession_state SET user_id = '{editor}'", "UPDATE cone SET v = 'later'"
+    )
+    with phone.engine() as engine:
+        engine.fold()
+    done = phone.sync()
+    assert (done.pushed.rows, done.pushed.rejected_rows) == (1 - rejected, rejected)
+    assert len(here(world, "cone")) == 1 - rejected
+    assert len(held(phone)) == rejected
+
+
 # What depends on it
 
 
@@ -357,7 +381,7 @@ def test_a_row_that_was_edited_since_the_session_was_sealed_is_not_marked(phone)
     phone.execute("UPDATE cone SET v = 1")
     with DeviceStore(phone.path) as store, store.write():
         fold(store, store.tables())
-        assert rejects.mark(store, [reject("cone", "unique_taken", id="a")], sealed) == 0
+        assert rejects.mark(store, [reject("cone", "unique_taken", id="a")], sealed) == 1
     assert held(phone) == {}
 
 

@@ -52,6 +52,20 @@ def agree(*devices: Device) -> None:
         assert device.sync().pushed.rows == 0
 
 
+def test_rows_that_are_the_same_become_one_and_nobody_has_lost(world: World, pair):
+    a, b = pair
+    for device in pair:
+        device.execute("INSERT INTO u_customer (email, name) VALUES ('ann@x', 'ann')")
+    everyone_syncs(a, b)
+    agree(a, b)
+    assert a.value("SELECT count(*) FROM u_customer WHERE name = 'ann'") == 1
+    assert list_conflicts(a.path) == list_conflicts(b.path) == []
+    assert world.server.rows(
+        "SELECT mine = theirs, loser_device_id FROM sync_conflict WHERE tenant_id = :tenant",
+        tenant=world.tenant,
+    ) == [(1, None)]
+
+
 def test_two_rows_of_one_value_become_one_and_what_refers_to_them_follows(pair):
     a, b = pair
     a.execute(
