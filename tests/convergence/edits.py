@@ -216,9 +216,7 @@ class Program:
     def _key(self, table: Table, n: int) -> tuple[Any, ...] | None:
         """The key of one of the rows that are there, in an order that all devices have."""
         order = "tag" if table.name in LOCAL else ", ".join(table.key)
-        found = self.query(
-            f"SELECT {', '.join(table.key)} FROM {table.name} ORDER BY {order}"
-        )
+        found = self.query(f"SELECT {', '.join(table.key)} FROM {table.name} ORDER BY {order}")
         return found[n % len(found)] if found else None
 
     def _is(self, table: Table) -> str:

@@ -416,7 +416,7 @@ class Convergence(RuleBasedStateMachine):
         self.model.gives_up(station.name, held, station.outdated())
         self.model.holds_back(station.name, held)
         self.model.server_keeps(kept, self.world.conflicts())
-        self.model.check_rejects(station.name, held)
+        self.model.check_rejects(station.name, held, newest)
         if is_done and command != "pull":
             self.model.pushed(station.name, transactions)
         pulled = newest if is_done and command != "push" else None

@@ -47,7 +47,8 @@ class DeviceModel:
 
     `held_back` are the rows that the server does not take, by the reason; `kept_back` edits before
     the cut that did not go along; `became` rows that are others at the server, and not yet here;
-    `unseen` rows that went without a trigger, which a push finds.
+    `unseen` rows that went without a trigger, which a push finds; `refused` what was held back at
+    the last look, and why.
     """
 
     rows: dict[Row, Values] = field(default_factory=dict)
@@ -62,6 +63,7 @@ class DeviceModel:
     kept_back: dict[Row, Edit] = field(default_factory=dict)
     became: dict[Row, Row] = field(default_factory=dict)
     unseen: set[Row] = field(default_factory=set)
+    refused: dict[Row, tuple[str, Values]] = field(default_factory=dict)
 
     def net(self, until: int | None = None) -> dict[Row, Edit]:
         """What its transactions from the cut on have come to."""
@@ -121,6 +123,10 @@ class Seen:
     look: int
     versions: Mapping[Row, int]
     conflicts: int
+
+    def has(self, row: Row, versions: Mapping[Row, Sequence[Content]]) -> bool:
+        """Whether the row was there, of all its versions."""
+        return row in self.versions and versions[row][self.versions[row]] is not None
 
 
 class Model:
@@ -192,22 +198,30 @@ class Model:
         self.devices[name].held_back = held.held_back
         self.devices[name].follow(held)
 
-    def check_rejects(self, name: str, held: Held) -> None:
-        """Say whether the server had a reason to refuse what a device holds back."""
+    def check_rejects(self, name: str, held: Held, began: Seen) -> None:
+        """Say whether the server had a reason to refuse what a device holds back since a sync;
+        `began`: what it had when that began.
+        """
+        device = self.devices[name]
         for row, code in held.held_back.items():
             content = held.rows[row]
-            parents = [parent for _, parent in TABLES[row[0]].parents(row, content)]
-            if code == "unique_taken":
-                value = TABLES[row[0]].taken_by(content)
-                is_so = any(other != row for other in self._had_value.get((row[0], value), ()))
-                is_so = is_so and (row[0] not in MERGED or row in self._by)
-            elif code == "missing_reference":
-                is_so = any(self.server_has(each) is None for each in parents)
-            else:
-                is_so = code == "depends_on_rejected" and any(
-                    each in held.held_back for each in parents
-                )
-            _agree(is_so, f"{name}: {row} {content} is refused, as {code}, and that is not so")
+            if device.refused.get(row) != (code, content):
+                is_so = self._is_refused(row, content, code, held, began)
+                _agree(is_so, f"{name}: {row} {content} is refused, as {code}, and that is not so")
+        device.refused = {row: (code, held.rows[row]) for row, code in held.held_back.items()}
+
+    def _is_refused(self, row: Row, content: Values, code: str, held: Held, began: Seen) -> bool:
+        parents = [parent for _, parent in TABLES[row[0]].parents(row, content)]
+        if code == "depends_on_rejected":
+            return any(parent in held.held_back for parent in parents)
+        if code == "missing_reference":
+            return any(
+                self.server_has(parent) is None or not began.has(parent, self.versions)
+                for parent in parents
+            )
+        had = self._had_value.get((row[0], TABLES[row[0]].taken_by(content)), {})
+        is_taken = any(other != row and look >= began.look for other, look in had.items())
+        return code == "unique_taken" and is_taken and (row[0] not in MERGED or row in self._by)
 
     # What is seen
 
@@ -273,10 +287,10 @@ class Model:
         self._by = dict(kept.by)
         for row, values in kept.rows.items():
             if (value := TABLES[row[0]].taken_by(values)) is not None:
-                takers = self._had_value.setdefault((row[0], value), {})
-                others = [r for r, look in takers.items() if look == self._looks and r != row]
+                had = self._had_value.setdefault((row[0], value), {})
+                others = [r for r, look in had.items() if look == self._looks and r != row]
                 _agree(not others, f"{row} and {others} have the same {value}")
-                takers[row] = self._looks
+                had[row] = self._looks
 
     def server_has(self, row: Row) -> Content:
         return self.versions[row][-1] if row in self.versions else None
@@ -351,7 +365,8 @@ class Model:
             return False
         device = self.devices[name]
         values = {TABLES[row[0]].taken_by(content) for content in due}
-        edits = [each for edits in device.transactions for each in edits.items()]
+        transactions = (device.kept_back, *device.transactions[device.cut :])
+        edits = [each for edits in transactions for each in edits.items()]
         before = ((other, edit.before) for other, edit in edits)
         after = ((other, edit.after) for other, edit in edits)
         found = takers((*held.rows.items(), *before, *after), row[0], values)

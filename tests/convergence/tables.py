@@ -254,8 +254,10 @@ def _merged(query: Query, tenant: str, tags: Tags) -> Iterator[tuple[Row, int, R
         tenant=tenant,
     ):
         table = table_of(name)
-        yield row_of(table, images.decode(gone), tags), number, row_of(
-            table, images.decode(stays), tags
+        yield (
+            row_of(table, images.decode(gone), tags),
+            number,
+            row_of(table, images.decode(stays), tags),
         )
 
 
@@ -313,9 +315,7 @@ def _held_back(
     query: Query, table: Table, local_keys: Mapping[tuple[Any, ...], Row]
 ) -> dict[Row, str]:
     """The rows of a table that no push takes along as they are, and why."""
-    found = query(
-        "SELECT row_key, code FROM _syncsession_rejects WHERE table_name = ?", table.name
-    )
+    found = query("SELECT row_key, code FROM _syncsession_rejects WHERE table_name = ?", table.name)
     codes = {tuple(images.decode(key).values()): code for key, code in found}
     keys = ", ".join(f"key_{n}" for n in range(1, len(table.key) + 1))
     held = query(f"SELECT {keys} FROM _sync_{table.name} WHERE is_rejected AND NOT is_deleted")
