@@ -123,8 +123,8 @@ class SyncEngine:
         self._cancellation = cancellation or Cancellation()
         self._warnings: list[str] = []
         self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
-        self._refused: set[tuple[str, bytes]] = set()  # rows, as this sync has sealed them
-        self._rejected_rows = 0
+        self._refused: set[tuple[str, bytes]] = set()  # rows, in this sync
+        self._began_at: tuple[Any, ...] | None = None
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
     def __enter__(self) -> "SyncEngine":
@@ -194,7 +194,8 @@ class SyncEngine:
             ) from error
 
     def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
-        pushed = replace(pushed, rejected_rows=self._rejected_rows)
+        refused = self._store.count(STATE.count_refused_since, self._began_at)
+        pushed = replace(pushed, rejected_rows=refused)
         self._report(Progress("complete"))
         orphans = [
             f"{o.table}: {o.rows} rows whose {', '.join(o.columns)} is in no row of {o.parent}"
@@ -208,12 +209,13 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
-        self._refused, self._rejected_rows = set(), 0
+        self._refused, self._began_at = set(), self._store.first(STATE.now)
         self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
             self._follow_schema()
             self._warnings += schema_changes.warnings(self._store)
+            held_back.let_edited_go(self._store)
             point("refresh.inside")
         point("refresh.done")
         self._register()
@@ -346,7 +348,7 @@ class SyncEngine:
                 return None
             except SyncError as error:
                 if error.rejects:
-                    self._refuse(error, outgoing.generation, is_resumed=is_resumed)
+                    self._refuse(error, outgoing.generation)
                     return None
                 if isinstance(error, CopiedDevice | SessionExpired | SessionFailed):
                     self._forget_sealed()
@@ -364,27 +366,32 @@ class SyncEngine:
             is_resumed=is_resumed,
         )
 
-    def _refuse(self, error: SyncError, generation: int, *, is_resumed: bool) -> None:
+    def _refuse(self, error: SyncError, generation: int) -> None:
         """Mark the rows for which a session was refused, and drop it. It is not at the server: a
         batch of it was refused, or it failed.
 
+        A row that was edited meanwhile is tried once more; after that it is held back as it is, so
+        that a program which goes on editing it is in nobody's way.
+
         Raises:
-            SyncError: that error, where it names no row that would not go again as it was, or none
-                that was not refused before of what was sealed in this sync.
+            SyncError: that error, where it names no row that would not go again as it was.
         """
-        named = {(r.table, msgspec.json.encode(r.key)) for r in error.rejects}
+        named = {(r.table, msgspec.json.encode(r.key)): r for r in error.rejects}
+        again = named.keys() & self._refused
         with self._store.write():
-            before = self._store.count(STATE.count_rejects)
-            settled = rejects.mark(self._store, error.rejects, generation)
-            self._rejected_rows += self._store.count(STATE.count_rejects) - before
+            if again:
+                fold(self._store, self._store.tables())
+            settled = sum(
+                rejects.mark(self._store, [named[key] for key in keys], generation, is_final=final)
+                for keys, final in ((named.keys() - again, False), (again, True))
+            )
             self._store.run(STATE.set_sealed, {"session_id": None})
             point("push.refusing")
         point("push.refused")
         self._outbox.drop_outgoing()
-        if not settled or named <= self._refused:
+        self._refused |= named.keys()
+        if not settled:
             raise error
-        if not is_resumed:
-            self._refused |= named
 
     def _forget_sealed(self) -> None:
         """Drop a session of which the server has nothing: that is certain."""

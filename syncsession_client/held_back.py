@@ -51,6 +51,12 @@ def find(store: DeviceStore) -> None:
     store.run(STATE.forget_released)
 
 
+def let_edited_go(store: DeviceStore) -> None:
+    """Let rows be tried again that were held back as they were edited, for the rest of a sync."""
+    for table in _concerned(store, store.tables()):
+        store.run(REJECTS.forget_edited(t=table), {"table_name": table.name})
+
+
 def links_between(tables: Sequence[SyncTable]) -> list[Link]:
     """The declared references of tables to one another."""
     by_name = {t.name: t for t in tables}

@@ -19,13 +19,17 @@ from .protocol.rejects import Reject
 from .protocol.tables import folded
 from .store import STATE, DeviceStore
 
+_ANY = 2**63 - 1  # no generation is later
 
-def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
+
+def mark(
+    store: DeviceStore, rejects: Iterable[Reject], generation: int, *, is_final: bool = False
+) -> int:
     """Mark the rows of a session that was sealed at `generation`; how many will not go again as
     they were.
 
-    One that was edited since counts, and is not marked: it may have become another. The caller
-    holds the write transaction.
+    One that was edited since counts, and is not marked: it may have become another. With `is_final`
+    it is, until `held_back.let_edited_go`. The caller holds the write transaction.
     """
     tables = store.tables()
     links = held_back.links_between(tables)
@@ -33,7 +37,9 @@ def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
     for reject in rejects:
         grouped.setdefault(folded(reject.table), []).append(reject)
     named = [t for t in tables if folded(t.wire_name) in grouped]
-    settled = sum(_mark(store, t, grouped[folded(t.wire_name)], generation) for t in named)
+    settled = sum(
+        _mark(store, t, grouped[folded(t.wire_name)], generation, is_final=is_final) for t in named
+    )
     for table in named:  # all are marked: a row waits for one of another table that is
         pairs = [(link.reference, link.parent) for link in links if link.child.name == table.name]
         if pairs:
@@ -41,7 +47,14 @@ def mark(store: DeviceStore, rejects: Iterable[Reject], generation: int) -> int:
     return settled
 
 
-def _mark(store: DeviceStore, table: SyncTable, rejects: Sequence[Reject], generation: int) -> int:
+def _mark(
+    store: DeviceStore,
+    table: SyncTable,
+    rejects: Sequence[Reject],
+    generation: int,
+    *,
+    is_final: bool,
+) -> int:
     mark_one, add_one, settle_one, has_changed = (
         statement(t=table)
         for statement in (REJECTS.mark, REJECTS.add, REJECTS.settle_gone, REJECTS.has_changed)
@@ -55,8 +68,9 @@ def _mark(store: DeviceStore, table: SyncTable, rejects: Sequence[Reject], gener
         sealed = (generation, *identity)
         if reject.code == "key_too_long" and store.run(settle_one, sealed):
             settled += 1
-        elif store.run(mark_one, sealed):
-            store.run(add_one, (table.name, columns, reject.code, reject.message, *identity))
+        elif store.run(mark_one, (_ANY if is_final else generation, *identity)):
+            why = (reject.code, reject.message)
+            store.run(add_one, (table.name, columns, *why, *sealed))
             settled += 1
         elif store.first(has_changed, sealed):
             settled += 1

@@ -158,9 +158,9 @@ class DeviceStore:
         with self._errors():
             return next(iter(self._db.execute(sql, values)), None)
 
-    def count(self, sql: str) -> int:
+    def count(self, sql: str, values: Any = None) -> int:
         """The number that a statement counts."""
-        row = self.first(sql)
+        row = self.first(sql, values)
         return int(row[0]) if row else 0
 
     def run(self, sql: str, values: Any = None) -> int:

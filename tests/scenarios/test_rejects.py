@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from support import Device, Server, World, everyone_syncs, serving
@@ -192,18 +193,45 @@ def test_a_refusal_that_names_no_row_of_the_device_is_an_error(phone, monkeypatc
     assert phone.sync().pushed.rows == 1
 
 
-def test_a_row_is_refused_once_in_a_sync_whatever_the_server_says(phone, monkeypatch):
-    phone.execute("INSERT INTO cone VALUES ('a', NULL, 1)")
+def test_a_row_that_is_edited_without_end_is_in_no_other_rows_way(world, phone, monkeypatch):
+    phone.execute(BY_BOB, "INSERT INTO cone VALUES ('a', NULL, 0)", BY_ALICE)
+    phone.execute("INSERT INTO pine VALUES (1, 'another')")
+    send, sent = push.send, []
 
-    def refused(*_: object, **__: object) -> None:
-        phone.execute("UPDATE cone SET v = v + 1")
-        error = RowsRejected("it is refused")
-        error.rejects = [reject("cone", "type", id="a")]
-        raise error
+    def edited_meanwhile(*args: Any, **options: Any) -> Any:
+        sent.append(1)
+        phone.execute(BY_BOB, "UPDATE cone SET v = v + 1", BY_ALICE)
+        return send(*args, **options)
 
-    monkeypatch.setattr(push, "send", refused)
-    with pytest.raises(RowsRejected):
-        phone.sync()
+    monkeypatch.setattr(push, "send", edited_meanwhile)
+    done = phone.sync()
+    assert (done.pushed.rows, done.pushed.rejected_rows, len(sent)) == (1, 1, 3)
+    assert here(world, "pine") == ["another"]
+    monkeypatch.undo()
+    phone.execute("UPDATE cone SET v = 9")  # by alice
+    assert phone.sync().pushed.rows == 1
+    assert (held(phone), here(world, "cone")) == ({}, ["9"])
+
+
+def test_a_row_that_was_held_back_as_it_was_edited_is_tried_again_with_the_next_sync(
+    world, phone, monkeypatch
+):
+    phone.execute(BY_BOB, "INSERT INTO cone VALUES ('a', NULL, 0)", BY_ALICE)
+    send, sent = push.send, []
+
+    def edited_meanwhile(*args: Any, **options: Any) -> Any:
+        sent.append(1)
+        user = BY_BOB if len(sent) == 1 else BY_ALICE
+        phone.execute(user, "UPDATE cone SET v = v + 1", BY_ALICE)
+        return send(*args, **options)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(push, "send", edited_meanwhile)
+        assert phone.sync().pushed.rejected_rows == 1
+    assert len(sent) == 2
+    assert held(phone) == {"forbidden_modifier": ["cone a"]}
+    assert phone.sync().pushed.rows == 1
+    assert (held(phone), here(world, "cone")) == ({}, ["2"])
 
 
 @pytest.mark.parametrize("moment", ["begin_push", "send_batch"])
