@@ -1,6 +1,7 @@
 """SyncEngine: one database file and one server, in step. The caller owns retries."""
 
 import tempfile
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -61,6 +62,11 @@ _SEAL_ANEW = (
 
 _FOLDS = 5
 """How often a push folds anew because a program has written in the moment before it sealed."""
+
+MOST_REFUSALS = 5
+"""How often a row is refused in one sync. A second time takes a program that edits it meanwhile;
+more takes one that does so just between a refusal and the next seal, each time.
+"""
 
 
 @dataclass(frozen=True)
@@ -123,7 +129,7 @@ class SyncEngine:
         self._cancellation = cancellation or Cancellation()
         self._warnings: list[str] = []
         self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
-        self._refused: set[tuple[str, bytes]] = set()  # rows, in this sync
+        self._refused: Counter[tuple[str, bytes]] = Counter()  # rows, in this sync
         self._began_at: tuple[Any, ...] | None = None
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
@@ -209,7 +215,8 @@ class SyncEngine:
         The latter comes before anything is pulled: a row that was pushed and is not acknowledged
         looks like an edit, and what a pull brings for it would be passed over.
         """
-        self._refused, self._began_at = set(), self._store.first(STATE.now)
+        self._refused.clear()
+        self._began_at = self._store.first(STATE.now)
         self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():
@@ -374,10 +381,11 @@ class SyncEngine:
         that a program which goes on editing it is in nobody's way.
 
         Raises:
-            SyncError: that error, where it names no row that would not go again as it was.
+            SyncError: that error, where it names no row that would not go again as it was, or one
+                that was refused MOST_REFUSALS times before.
         """
         named = {(r.table, msgspec.json.encode(r.key)): r for r in error.rejects}
-        again = named.keys() & self._refused
+        again = named.keys() & self._refused.keys()
         with self._store.write():
             if again:
                 fold(self._store, self._store.tables())
@@ -389,8 +397,8 @@ class SyncEngine:
             point("push.refusing")
         point("push.refused")
         self._outbox.drop_outgoing()
-        self._refused |= named.keys()
-        if not settled:
+        self._refused.update(named.keys())
+        if not settled or any(self._refused[key] > MOST_REFUSALS for key in named):
             raise error
 
     def _forget_sealed(self) -> None:

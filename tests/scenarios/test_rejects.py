@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from support import Device, Server, World, everyone_syncs, serving
 
-from syncsession_client import push, rejects
+from syncsession_client import engine, push, rejects
 from syncsession_client.changes import LocalChanges
 from syncsession_client.fold import fold
 from syncsession_client.protocol.errors import (
+    ForbiddenModifier,
     NoSuchReject,
     RowsRejected,
     ServerUnreachable,
@@ -211,6 +212,23 @@ def test_a_row_that_is_edited_without_end_is_in_no_other_rows_way(world, phone, 
     phone.execute("UPDATE cone SET v = 9")  # by alice
     assert phone.sync().pushed.rows == 1
     assert (held(phone), here(world, "cone")) == ({}, ["9"])
+
+
+def test_a_row_that_is_edited_after_each_refusal_ends_the_sync_with_it(phone, monkeypatch):
+    phone.execute(BY_BOB, "INSERT INTO cone VALUES ('a', NULL, 0)")
+    refused = []
+
+    def edited(name: str) -> None:
+        if name == "push.refused":
+            refused.append(name)
+            phone.execute("UPDATE cone SET v = v + 1")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(engine, "point", edited)
+        with pytest.raises(ForbiddenModifier):
+            phone.sync()
+    assert len(refused) == 1 + engine.MOST_REFUSALS
+    assert phone.sync().pushed.rejected_rows == 1
 
 
 def test_a_row_that_was_held_back_as_it_was_edited_is_tried_again_with_the_next_sync(
