@@ -461,6 +461,8 @@ class Model:
         if came and not met_others:
             _agree(None in before, f"{row} was {before}, and became {content} without a trace")
             before = [edit.after if edit else content for edit in came]
+        lost = [each.lost for each in rules if each.step > JOINED]
+        before += [c for c in lost if any(self._follows(row, each, c) for each in before)]
         last = next((c for c in reversed(self.versions.get(row, [])) if c is not None), None)
         _agree(
             any(
@@ -468,7 +470,8 @@ class Model:
                 or is_explained(row, each, content, kept.rows, rules, last)
                 for each in before
             ),
-            f"{name} left {content} of {row}, which was {before}, and by no rule of {rules}",
+            f"{name} left {content} of {row}, which was {before}, last {last}, and by no rule of "
+            f"{rules}",
         )
         if content != was:
             self.versions.setdefault(row, [None]).append(content)
