@@ -19,6 +19,8 @@ from .conflicts import WITHOUT_BASE, Conflict, Decision, Version
 from .stores import Layout, Staged, Store, Transaction
 from .versions import base_images
 
+_TOGETHER = 256  # rows whose versions are in memory
+
 
 @dataclass(frozen=True)
 class Part:
@@ -36,8 +38,7 @@ async def resolve(store: Store, tx: Transaction, part: Part, stamp: dict[str, An
     Returns whether the device has to be told: some row is not as it pushed it.
     """
     rows, staged = store.sql.rows, part.staged
-    found = await tx.first(rows.has_conflicts(**staged.names), stamp)
-    if not (found and found[0]):
+    if not await staged.meet(stamp):
         return False
     resolving = _Resolving(store, tx, part, stamp)
     await resolving.run()
@@ -60,10 +61,13 @@ class _Resolving:
 
     async def run(self) -> None:
         policy = await policies.find_policy(self._store, self._tx, self._table.name)
-        sql, after = self._store.sql.rows.conflicts(**self._staged.names), 0
-        while page := await self._tx.all(sql, self._stamp | {"after": after}):
-            after = page[-1][0]
+        sql = self._store.sql.rows.conflicts(**self._staged.names)
+        most, after = self._stamp | {"most": _TOGETHER}, 0
+        while page := await self._tx.all(sql, most | {"after": after}):
             await self._decide(policy, page)
+            if len(page) < _TOGETHER:
+                return
+            after = page[-1][0]
 
     async def _decide(self, policy: str, page: list[Row]) -> None:
         half = 1 + (len(page[0]) - 1) // 2
@@ -77,13 +81,15 @@ class _Resolving:
         decided: list[tuple[int, str]] = []
         merged: list[Row] = []
         for row, here, conflict, decision in zip(page, theirs, conflicts, decisions, strict=True):
-            decided.append((row[0], decision.outcome))
-            self.is_corrected |= decision.outcome != "mine"
+            if decision.outcome != "mine":
+                decided.append((row[0], decision.outcome))
             if decision.outcome == "merged":
                 merged.append(self._merged(here, conflict, decision))
             if not conflict.is_none:
                 logged.append(self._record(policy, here, conflict, decision))
-        await self._staged.decide(decided)
+        if decided:
+            self.is_corrected = True
+            await self._staged.decide(decided)
         if merged:  # based on what is here, so that none is met again
             await self._staged.add(self._layout.encode(merged))
         if logged:

@@ -98,8 +98,14 @@ class Staged(Protocol):
     async def add(self, rows: list[Row]) -> None:
         """Put rows in, as `Layout.encode` made them."""
 
+    async def meet(self, stamp: Params) -> bool:
+        """Note which rows meet another version here, for `conflicts` to give; whether any does.
+
+        What is found so does not change any more before the session ends.
+        """
+
     async def decide(self, decided: list[tuple[int, str]]) -> None:
-        """Note (position, outcome) of rows that met another version here."""
+        """Note (position, outcome) of those that do not stand as they came."""
 
     async def settle(self, touch: str, stamp: Params) -> None:
         """Run `touch` on what was decided, and leave only the rows that stand as they came."""

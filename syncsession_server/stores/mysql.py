@@ -456,10 +456,9 @@ class _Staged:
         self._session, self._layout = session, layout
         self._stamp = {"tenant_id": stamp["tenant_id"], "number": stamp["number"]}
         self._positions = count(1)
-        self._is_deciding = False
 
     async def open(self, store: MysqlStore, count_rows: int) -> "_Staged":
-        self._sql = store.sql.staged
+        self._sql, self._rows = store.sql.staged, store.sql.rows
         self._is_bulk = store.is_bulk
         is_shared = count_rows <= store.shared_rows
         t = self._layout.names["t"]
@@ -484,11 +483,17 @@ class _Staged:
         else:
             await self._session.run_many(self._sql.insert(**self.names), placed)
 
+    async def meet(self, stamp: Params) -> bool:
+        """Of few rows it takes less to look twice than to make a table for nothing."""
+        if self.names["is_shared"]:
+            found = await self._session.first(self._rows.has_conflicts(**self.names), stamp)
+            if not (found and found[0]):
+                return False
+        await self._session.run(self._sql.drop_decided(), {})
+        await self._session.run(self._sql.create_decided(), {})
+        return bool(await self._session.run(self._rows.meet(**self.names), stamp))
+
     async def decide(self, decided: list[tuple[int, str]]) -> None:
-        if not self._is_deciding:
-            await self._session.run(self._sql.drop_decided(), {})
-            await self._session.run(self._sql.create_decided(), {})
-            self._is_deciding = True
         await self._session.run_many(self._sql.decide(), decided)
 
     async def settle(self, touch: str, stamp: Params) -> None:
@@ -496,7 +501,6 @@ class _Staged:
         await self._session.run(self._sql.unstage_lost(**self.names), self._stamp)
         await self._session.run(self._sql.rebase_won(**self.names), self._stamp)
         await self._session.run(self._sql.drop_decided(), {})
-        self._is_deciding = False
 
     async def clear(self) -> None:
         if self.names["is_shared"]:

@@ -172,8 +172,8 @@ class _Staged:
     """The temporary table of the connection that writes."""
 
     def __init__(self, lane: "_Lane", sql: Dialect, layout: Layout) -> None:
-        self._lane, self._sql, self.names = lane, sql.staged, layout.names
-        self._is_deciding = False
+        self._lane, self._sql, self._rows = lane, sql.staged, sql.rows
+        self.names = layout.names
         self._sizes = {"keys": len(self.names["key"]), "columns": len(self.names["columns"])}
 
     async def open(self) -> "_Staged":
@@ -184,11 +184,12 @@ class _Staged:
     async def add(self, rows: list[Row]) -> None:
         await self._lane.run_many(self._sql.stage(**self._sizes), rows)
 
+    async def meet(self, stamp: Params) -> bool:
+        await self._lane.run(self._sql.drop_decided(), {})
+        await self._lane.run(self._sql.create_decided(), {})
+        return bool(await self._lane.run(self._rows.meet(**self.names), stamp))
+
     async def decide(self, decided: list[tuple[int, str]]) -> None:
-        if not self._is_deciding:
-            await self._lane.run(self._sql.drop_decided(), {})
-            await self._lane.run(self._sql.create_decided(), {})
-            self._is_deciding = True
         await self._lane.run_many(self._sql.decide(), decided)
 
     async def settle(self, touch: str, stamp: Params) -> None:
@@ -196,7 +197,6 @@ class _Staged:
         await self._lane.run(self._sql.unstage_lost(), {})
         await self._lane.run(self._sql.rebase_won(), {})
         await self._lane.run(self._sql.drop_decided(), {})
-        self._is_deciding = False
 
     async def clear(self) -> None:
         await self._lane.run(self._sql.drop_staging(), {})

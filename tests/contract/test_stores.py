@@ -9,6 +9,7 @@ from typing import Any
 
 import apsw
 import pytest
+from mariadb import Mariadb
 
 from syncsession_client.protocol.batches import Row
 from syncsession_client.protocol.tables import Column, Table
@@ -468,6 +469,9 @@ def noted(count: int, body: str = "x", *, is_deleted: int = 0) -> list[Row]:
     return [(1, None, None, is_deleted, f"{n:06d}", body) for n in range(count)]
 
 
+Pause = Callable[[], Awaitable[object]]
+
+
 async def put(store: Store, tx: Transaction, number: int, rows: list[Row]) -> None:
     """Stage rows and write them into the table, as a commit does."""
     stamp = ACME | {"number": number, "user_id": "alice", "now": now()}
@@ -480,18 +484,24 @@ async def put(store: Store, tx: Transaction, number: int, rows: list[Row]) -> No
     await staged.clear()
 
 
-async def write(store: Store, tx: Transaction, number: int, rows: list[Row]) -> int:
-    """Stage rows and write them; how many met another version."""
+async def write(
+    store: Store, tx: Transaction, number: int, rows: list[Row], pause: Pause | None = None
+) -> int:
+    """Stage rows and write them; how many met another version. `pause` before they are written."""
     stamp = ACME | {"number": number, "user_id": "alice", "now": now()}
     layout = store.layout(NOTE, ("body",), NOTE)
     staged, sql = await tx.stage(layout, stamp, len(rows)), store.sql.rows
     await staged.add(layout.encode(rows))
     await tx.run(sql.insert_new(**staged.names), stamp)
+    met: list[Row] = []
+    if await staged.meet(stamp):
+        met = await tx.all(sql.conflicts(**staged.names), stamp | {"after": 0, "most": 1000})
+    if pause is not None:
+        await pause()
     found = await tx.first(sql.has_conflicts(**staged.names), stamp)
-    met = await tx.all(sql.conflicts(**staged.names), stamp | {"after": 0})
+    assert bool(found and found[0]) == bool(met)
     await tx.run(sql.upsert(**staged.names), stamp)
     await staged.clear()
-    assert bool(found and found[0]) == bool(met)
     return len(met)
 
 
@@ -509,8 +519,24 @@ async def left_in_staging(store: Store) -> int:
     return (await store.first(f'SELECT count(*) FROM "{name}"', {}))[0]
 
 
+THRESHOLDS = pytest.mark.parametrize("threshold", [0, 1_000_000])
+
+
+async def until_it_waits(store: Store, mariadb: Mariadb, later: asyncio.Task[Any]) -> None:
+    """Until a transaction waits for another's locks, or is over; of the embedded store it does."""
+    if not isinstance(store, MysqlStore):
+        return
+    waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
+    while not await asyncio.to_thread(mariadb.execute, waits):
+        # Asked more often than every 0.1 seconds, InnoDB shows the same again.
+        done, _ = await asyncio.wait([later], timeout=0.15)
+        if done:
+            break
+
+
+@THRESHOLDS
 @pytest.mark.parametrize("base", [1, None], ids=["both changed it", "both made it"])
-def test_what_two_sessions_write_at_the_same_time_meets(with_store, mariadb, base):
+def test_what_two_sessions_write_at_the_same_time_meets(with_store, mariadb, base, threshold):
     """The second waits until the first has ended, and sees what it wrote."""
     rows = [(base, None, None, 0, f"{n:03}", "x") for n in range(20)]
 
@@ -530,21 +556,78 @@ def test_what_two_sessions_write_at_the_same_time_meets(with_store, mariadb, bas
         earlier = asyncio.create_task(store.write(first))
         await has_written.wait()
         later = asyncio.create_task(store.write(lambda tx: write(store, tx, 3, rows)))
-        if isinstance(store, MysqlStore):
-            waits = "SELECT 1 FROM information_schema.innodb_trx WHERE trx_state = 'LOCK WAIT'"
-            while not await asyncio.to_thread(mariadb.execute, waits):
-                # Asked more often than every 0.1 seconds, InnoDB shows the same again.
-                done, _ = await asyncio.wait([later], timeout=0.15)
-                if done:
-                    break
+        await until_it_waits(store, mariadb, later)
         may_end.set()
         assert await earlier == 0
         assert await later == len(rows)
 
-    with_store(scenario)
+    with_store(scenario, push_shared_table_threshold=threshold)
 
 
-THRESHOLDS = pytest.mark.parametrize("threshold", [0, 1_000_000])
+@THRESHOLDS
+@pytest.mark.parametrize("changed", [0, 1])
+def test_a_row_that_met_nothing_stays_so_until_the_session_ends(
+    with_store, mariadb, changed, threshold
+):
+    """Every row is locked before any is written, be there others that have met one or not."""
+    rows = [(1, None, None, 0, f"{n:03}", "x") for n in range(20)]
+
+    async def scenario(store):
+        await store.build(NOTE)
+        made = [(None, *row[1:]) for row in rows]
+        await store.write(lambda tx: write(store, tx, 1, made))
+        if changed:
+            await store.write(lambda tx: write(store, tx, 2, rows[:changed]))
+        has_met, may_write = asyncio.Event(), asyncio.Event()
+
+        async def pause() -> None:
+            has_met.set()
+            await may_write.wait()
+
+        earlier = asyncio.create_task(store.write(lambda tx: write(store, tx, 3, rows, pause)))
+        await has_met.wait()
+        later = asyncio.create_task(store.write(lambda tx: write(store, tx, 4, rows[10:11])))
+        await until_it_waits(store, mariadb, later)
+        may_write.set()
+        assert await earlier == changed
+        assert await later == 1
+
+    with_store(scenario, push_shared_table_threshold=threshold)
+
+
+@THRESHOLDS
+def test_what_is_decided_of_rows_that_met_is_what_is_written(with_store, threshold):
+    bases = {"won": None, "won too": 7, "lost": 7, "merged": 7, "met nothing": 1}
+    rows = [(base, None, None, 0, key, "mine") for key, base in bases.items()]
+    stamp = ACME | {"number": 2, "user_id": "alice", "now": now()}
+
+    async def commit(store: Store, tx: Transaction) -> list[Row]:
+        layout, sql = store.layout(NOTE, ("body",), NOTE), store.sql.rows
+        staged = await tx.stage(layout, stamp, len(rows))
+        await staged.add(layout.encode(rows))
+        await tx.run(sql.insert_new(**staged.names), stamp)
+        assert await staged.meet(stamp)
+        found = await tx.all(sql.conflicts(**staged.names), stamp | {"after": 0, "most": 10})
+        await staged.decide([(found[2][0], "theirs"), (found[3][0], "merged")])
+        await staged.add(layout.encode([(1, None, None, 0, "merged", "both")]))
+        await staged.settle(sql.touch(**staged.names), stamp)
+        await tx.run(sql.upsert(**staged.names), stamp)
+        await staged.clear()
+        return await tx.all("SELECT id, body, sync_session FROM note ORDER BY body, id", {})
+
+    async def scenario(store):
+        await store.build(NOTE)
+        made = [(None, None, None, 0, key, "here") for key in bases]
+        await store.write(lambda tx: write(store, tx, 1, made))
+        assert await store.write(lambda tx: commit(store, tx)) == [
+            ("merged", "both", 2),
+            ("lost", "here", 2),
+            ("met nothing", "mine", 2),
+            ("won", "mine", 2),
+            ("won too", "mine", 2),
+        ]
+
+    with_store(scenario, push_shared_table_threshold=threshold)
 
 
 @THRESHOLDS
