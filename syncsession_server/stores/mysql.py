@@ -57,7 +57,6 @@ _PAGE_BYTES = 4 << 20
 _LOAD_BYTES = 1 << 20  # from which it takes what an INSERT may be too short for
 _LOADED_TOGETHER = 5000
 _KEPT_TOGETHER = 10_000
-_LAST_KEY = b"\xff" * 255  # none is larger
 _WIDEST = 16  # bytes of an image that a byte of a value may take, and room for the rest
 
 _T = TypeVar("_T")
@@ -411,15 +410,16 @@ class _Session:
             **image.params,
             "most_bytes": self._store.image_bytes // _WIDEST,
             "most": _KEPT_TOGETHER,
-            "skipped": _KEPT_TOGETHER - 1,
         }
-        kept, after, is_first = 0, b"", True
-        while after != _LAST_KEY:
-            page, given["after"] = {**names, "is_first": is_first}, after
-            end = await self.first(sql.page_end(**page), given)
-            after = given["last"] = end[0] if end else _LAST_KEY
-            kept += await self.run(sql.keep_history(**page), given)
-            is_first = False
+        found, kept, after, count_rows = 0, 0, b"", _KEPT_TOGETHER
+        while count_rows == _KEPT_TOGETHER:
+            page, given["after"] = {**names, "is_first": not found}, after
+            ((after, count_rows),) = await self.all(sql.page_end(**page), given)
+            if count_rows:
+                kept += await self.run(sql.keep_history(**page), {**given, "last": after})
+            found += count_rows
+        if kept == found and not is_all:  # nobody else writes to rows of the session
+            return kept, False
         return kept, await self.first(sql.has_odd(**names), given) is not None
 
     async def add_history(self, versions: list[Row]) -> None:
