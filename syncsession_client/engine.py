@@ -130,7 +130,7 @@ class SyncEngine:
         self._warnings: list[str] = []
         self._batch_bytes = BATCH_BYTES  # less once the server has not taken so many
         self._refused: Counter[tuple[str, bytes]] = Counter()  # rows, in this sync
-        self._began_at: tuple[Any, ...] | None = None
+        self._began_at: Any = None
         self._lost: int | None = None  # a session of ours that went with the sidecar
 
     def __enter__(self) -> "SyncEngine":
@@ -200,7 +200,7 @@ class SyncEngine:
             ) from error
 
     def _done(self, pushed: Pushed, pulled: Pulled) -> Synced:
-        refused = self._store.count(STATE.count_refused_since, self._began_at)
+        refused = self._store.count(STATE.count_refused_since, {"since": self._began_at})
         pushed = replace(pushed, rejected_rows=refused)
         self._report(Progress("complete"))
         orphans = [
@@ -216,7 +216,7 @@ class SyncEngine:
         looks like an edit, and what a pull brings for it would be passed over.
         """
         self._refused.clear()
-        self._began_at = self._store.first(STATE.now)
+        (self._began_at,) = self._store.first(STATE.now) or (None,)
         self._cancellation.check()
         self._report(Progress("connecting"))
         with self._store.write():

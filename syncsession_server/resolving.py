@@ -13,11 +13,11 @@ from syncsession_client.protocol.batches import META, Row
 from syncsession_client.protocol.tables import Table, folded
 
 from . import policies
-from .authors import Authors
+from .authors import Authors, key_hash
 from .conflict_log import record
 from .conflicts import WITHOUT_BASE, Conflict, Decision, Version
 from .stores import Layout, Staged, Store, Transaction
-from .versions import base_images
+from .versions import base
 
 _TOGETHER = 256  # rows whose versions are in memory
 
@@ -101,12 +101,20 @@ class _Resolving:
         """The rows as both sides knew them, of those that history has; for a policy that asks."""
         if policy in WITHOUT_BASE:
             return [None] * len(mine)
-        keys = [bytes(key) for key in self._layout.keys(list(theirs))]
-        wanted = [(key, row[0]) for key, row in zip(keys, mine, strict=True)]
-        known = [pair for pair in wanted if pair[1] is not None]
-        ours = self._stamp["tenant_id"], self._table.name
-        found = await base_images(self._store, self._tx, *ours, known)
-        return [self._named(found.get(pair)) for pair in wanted]
+        ours = {"tenant_id": self._stamp["tenant_id"], "table_name": folded(self._table.name)}
+        keys = self._layout.keys(list(theirs))
+        return [
+            self._named(await base(self._store, self._tx, ours, self._edited(key, here, edit)))
+            for key, here, edit in zip(keys, theirs, mine, strict=True)
+        ]
+
+    def _edited(self, key: bytes, theirs: Row, mine: Row) -> dict[str, Any]:
+        return {
+            "row_key": bytes(key),
+            "key_hash": key_hash(self._table, theirs),
+            "device_id": self._stamp["device_id"],
+            "session": mine[0],
+        }
 
     def _named(self, image: dict[str, Any] | None) -> dict[str, Any] | None:
         """The columns that the session sent, by the names that it gave them."""

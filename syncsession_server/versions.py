@@ -76,18 +76,16 @@ def then(versions: Iterable[Version], at: str) -> Version | None:
     return None if last is None or last.operation == "delete" else last
 
 
-async def base_images(
-    store: Store, tx: Transaction, tenant_id: str, name: str, wanted: Iterable[tuple[bytes, int]]
-) -> dict[tuple[bytes, int], dict[str, Any]]:
-    """The rows with these keys as these sessions left them; without those that are not kept."""
-    ours = {"tenant_id": tenant_id, "table_name": folded(name)}
-    found = {}
-    for row_key, session in wanted:
-        params = ours | {"row_key": row_key, "session": session}
-        row = await tx.first(store.sql.history.of_session, params)
-        if row is not None:
-            found[row_key, session] = Version(*row).values
-    return found
+async def base(
+    store: Store, tx: Transaction, table: dict[str, Any], edited: dict[str, Any]
+) -> dict[str, Any] | None:
+    """What a device had of a row that it has edited; None where it had none, or it is not kept.
+
+    `edited`: the row's row_key and key_hash, and the device_id and session that its edit is of.
+    """
+    row = await tx.first(store.sql.history.base, table | edited)
+    version = None if row is None else Version(*row)
+    return None if version is None or version.operation == "delete" else version.values
 
 
 async def as_of(

@@ -91,11 +91,11 @@ SELECT count(*) FROM _syncsession_rejects;
 SELECT strftime('%Y-%m-%dT%H:%M:%fZ', 'now');
 
 -- name: count_refused_since
--- Parameter by position: a time, as `now` tells it.
+-- :since as `now` tells it.
 SELECT count(*)
   FROM _syncsession_rejects AS j
  WHERE j.code <> 'depends_on_rejected'
-   AND j.rejected_at_utc >= ?;
+   AND j.rejected_at_utc >= :since;
 
 -- name: list_rejects
 SELECT j.id, j.table_name, j.row_key, j.code, j.message, j.waits_for, j.rejected_at_utc

@@ -257,6 +257,7 @@ class Model:
             )
             for who, rows in brought.items()
         }
+        others = [(m.row, m.lost) for m in found if m.step > JOINED and m.lost is not None]
         for each in found:
             _agree(kept.by[each.row] in new, f"{each}: the row is not touched")
         for row, number in kept.by.items():
@@ -279,7 +280,7 @@ class Model:
                     if (of, stays) == (number, row)
                 ]
                 if rules or came:
-                    self._bent(name, row, content, last, edit, rules, kept, came)
+                    self._bent(name, row, content, last, edit, rules, kept, came, others)
                 else:
                     self._wrote(name, row, content, last, edit)
         lost = [] if ORPHANS_ARE_LEFT else list(dangling(kept.rows))
@@ -447,9 +448,10 @@ class Model:
         rules: Sequence[Met],
         kept: Kept,
         came: Sequence[Edit | None],
+        others: Sequence[tuple[Row, Values]],
     ) -> None:
         """A session of the device has left a row as a rule has it, whoever had brought it; `came`
-        are its edits of rows that became this one.
+        are its edits of rows that became this one, `others` rows as they were before a rule.
         """
         was, device = self.server_has(row), self.devices[name]
         before = [met.stands] if met else [edit.after if edit else was, was]
@@ -467,7 +469,7 @@ class Model:
         _agree(
             any(
                 self._follows(row, each, content)
-                or is_explained(row, each, content, kept.rows, rules, last)
+                or is_explained(row, each, content, kept.rows, rules, last, others)
                 for each in before
             ),
             f"{name} left {content} of {row}, which was {before}, last {last}, and by no rule of "

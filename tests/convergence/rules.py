@@ -18,17 +18,20 @@ def is_explained(
     server: Mapping[Row, Values],
     records: Sequence[Met],
     last: Content,
+    lost: Iterable[tuple[Row, Values]],
 ) -> bool:
     """Whether a rule makes `after` of what a session had made of a row, and it is written down.
 
-    `server` are the rows that are there then, `last` is what the row was when it last was there.
+    `server` are the rows that are there then, `last` is what the row was when it last was there;
+    `lost` are rows as they were before a rule made others of them. One of these may have needed a
+    row that came back, and be gone since, by another reference.
     """
     if before == after:
         return True
     if not any(record.lost == before for record in records):
         return False
     if before is None:
-        return after == last and any(_refers(child, row) for child in server.items())
+        return after == last and any(_refers(child, row) for child in (*server.items(), *lost))
     orphaned = [
         (reference.on_delete, reference.columns)
         for reference, parent in TABLES[row[0]].parents(row, before)

@@ -472,6 +472,24 @@ def test_an_edit_before_the_pull_of_what_was_corrected_meets_no_conflict_with_it
     assert set(logged(world, a, b)) == {"both update"}
 
 
+def test_an_edit_before_the_pull_of_what_was_corrected_is_merged_with_what_came_after_the_push(
+    world: World, pair, policy
+):
+    policy("merge")
+    a, b = pair
+    put(a, {"both update": A1})
+    put(b, {"both update": B2, "two columns": "UPDATE stem SET a = 'b1' WHERE id = '{row}'"})
+    a.sync()
+    b.push()
+    a.sync()
+    put(a, {"two columns": "UPDATE stem SET a = 'a2' WHERE id = '{row}'"})
+    a.sync()
+    put(b, {"two columns": "UPDATE stem SET b = 'b2' WHERE id = '{row}'"})
+    everyone_syncs(b, a)
+    assert value(a, "two columns") == value(b, "two columns") == ("a2", "b2")
+    assert [each.outcome for each in logged(world, a, b).values()] == ["merged", "merged"]
+
+
 def test_an_edit_of_what_lost_before_the_pull_loses_against_what_stands(world: World, pair, policy):
     policy("server_wins")
     a, b = pair

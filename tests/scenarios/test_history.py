@@ -256,15 +256,18 @@ def test_the_base_of_an_edit_is_found_by_its_session(world, bar):
     phone, _ = bar
     phone.execute("UPDATE drink SET name = 'rum'")
     phone.sync()
-    store = world.server.store
-    wanted = [(b"a", 1), (b"a", 2), (b"a", 3), (b"b", 1)]
-    found = world.server.run(
-        store.read(lambda tx: told.base_images(store, tx, world.tenant, "Drink", wanted))
-    )
-    assert {key: row["name"] for key, row in found.items()} == {
-        (b"a", 1): "tea",
-        (b"a", 2): "rum",
-    }
+    phone.execute("DELETE FROM bottle", "DELETE FROM drink")
+    phone.sync()
+
+    def base(key: bytes, session: int) -> object:
+        store = world.server.store
+        table = {"tenant_id": world.tenant, "table_name": "drink"}
+        edited = {"row_key": key, "key_hash": b"", "device_id": "another", "session": session}
+        found = world.server.run(store.read(lambda tx: told.base(store, tx, table, edited)))
+        return found and found["name"]
+
+    sessions = [(b"a", 1), (b"a", 2), (b"a", 3), (b"a", 4), (b"b", 1)]
+    assert [base(*each) for each in sessions] == ["tea", "rum", None, None, None]
 
 
 def test_what_was_replaced_long_ago_is_removed_and_what_was_so_since_is_known(world, bar):

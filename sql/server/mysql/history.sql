@@ -88,15 +88,25 @@ SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modif
    AND h.row_key = :row_key
  ORDER BY h.version;
 
--- name: of_session
--- What a session left of a row, the newest where there are several.
+-- name: base
+-- What a device had of a row that it has edited: what the session :session left of it, or a later one that
+-- the device itself has pushed, and that stood as it was. Of one that was corrected elsewhere the device
+-- does not know that yet.
 SELECT h.row_key, h.version, h.session, h.operation, h.committed_at_utc, h.modified_at_utc, h.user_id,
        h.modified_by_user_id, h.device_id, h.image
   FROM sync_history AS h
  WHERE h.tenant_id = :tenant_id
    AND h.table_name = :table_name
    AND h.row_key = :row_key
-   AND h.session = :session
+   AND (h.session = :session
+        OR (h.device_id = :device_id
+            AND NOT EXISTS (SELECT 1
+                              FROM sync_conflict AS c
+                             WHERE c.tenant_id = h.tenant_id
+                               AND c.number = h.session
+                               AND c.table_name = h.table_name
+                               AND c.key_hash = :key_hash
+                               AND c.outcome <> 'mine')))
  ORDER BY h.version DESC
  LIMIT 1;
 
