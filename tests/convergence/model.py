@@ -367,7 +367,8 @@ class Model:
         others: Sequence[tuple[Row, Values]],
     ) -> None:
         """A session of the device has left a row as a rule has it, whoever had brought it; `came`
-        are its edits of rows that became this one, `others` rows as they were before a rule.
+        are its edits of rows that became this one, `others` rows as they were before a rule: one of
+        these may have needed this row, and be gone since by another reference.
         """
         was, device = self.server_has(row), self.devices[name]
         before = [met.stands] if met else [edit.after if edit else was, was]
@@ -382,10 +383,12 @@ class Model:
         lost = [each.lost for each in rules if each.step > JOINED]
         before += [c for c in lost if any(self._follows(row, each, c) for each in before)]
         last = next((c for c in reversed(self.versions.get(row, [])) if c is not None), None)
+        then = {each: c for each, c in kept.rows.items() if kept.by[each] <= kept.by[row]}
+        referrers = (*kept.rows.items(), *others)
         _agree(
             any(
                 self._follows(row, each, content)
-                or is_explained(row, each, content, kept.rows, rules, last, others)
+                or is_explained(row, each, content, then, rules, last, referrers)
                 for each in before
             ),
             f"{name} left {content} of {row}, which was {before}, last {last}, and by no rule of "

@@ -18,20 +18,19 @@ def is_explained(
     server: Mapping[Row, Values],
     records: Sequence[Met],
     last: Content,
-    lost: Iterable[tuple[Row, Values]],
+    referrers: Sequence[tuple[Row, Values]],
 ) -> bool:
     """Whether a rule makes `after` of what a session had made of a row, and it is written down.
 
-    `server` are the rows that are there then, `last` is what the row was when it last was there;
-    `lost` are rows as they were before a rule made others of them. One of these may have needed a
-    row that came back, and be gone since, by another reference.
+    `server` are the rows that are there then, `last` is what the row was when it last was there,
+    and `referrers` are the rows that may have needed it to come back.
     """
     if before == after:
         return True
     if not any(record.lost == before for record in records):
         return False
     if before is None:
-        return after == last and any(_refers(child, row) for child in (*server.items(), *lost))
+        return after == last and any(_refers(child, row) for child in referrers)
     orphaned = [
         (reference.on_delete, reference.columns)
         for reference, parent in TABLES[row[0]].parents(row, before)
