@@ -384,7 +384,7 @@ class SyncEngine:
             SyncError: that error, where it names no row that would not go again as it was, or one
                 that was refused MOST_REFUSALS times before.
         """
-        named = {(r.table, msgspec.json.encode(r.key)): r for r in error.rejects}
+        named = {(r.table, msgspec.json.encode(r.key)): r for r in reversed(error.rejects)}
         again = named.keys() & self._refused.keys()
         with self._store.write():
             if again:

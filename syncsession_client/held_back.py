@@ -53,7 +53,8 @@ def find(store: DeviceStore) -> None:
 
 def let_edited_go(store: DeviceStore) -> None:
     """Let rows be tried again that were held back as they were edited, for the rest of a sync."""
-    for table in _concerned(store, store.tables()):
+    tables = _concerned(store, store.tables()) if store.first(STATE.has_rejects) else []
+    for table in tables:
         store.run(REJECTS.forget_edited(t=table), {"table_name": table.name})
 
 

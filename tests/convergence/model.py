@@ -28,7 +28,7 @@ from .decisions import JOINED, Base, Met, check
 from .devices import DeviceModel, Edit
 from .logs import Lost, Remembered, Version, told, version
 from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
-from .tables import TABLES, Content, Held, Kept, Row, Values
+from .tables import TABLES, UNIQUE, Content, Held, Kept, Row, Values
 from .uniques import MERGED, Became, become, follows, is_seen_elsewhere, takers
 
 
@@ -293,6 +293,8 @@ class Model:
         """The rows that became others in new sessions."""
         found = {(gone, n): stays for gone, n, stays in kept.merged if n in new}
         for (gone, n), stays in found.items():
+            _agree(gone not in self._by, f"{gone} was known to all, and became {stays}")
+            _agree(gone[0] not in UNIQUE or gone[0] in MERGED, f"{gone} became {stays}")
             become(self._became, gone, stays)
             if is_seen_elsewhere(gone):
                 self.devices[new[n]].became[gone] = stays
