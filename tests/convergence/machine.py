@@ -232,12 +232,22 @@ class Convergence(RuleBasedStateMachine):
         n=_few,
         m=_few,
         later=commands,
+        is_edited=st.booleans(),
         after=after,
     )
     def two_rows_get_one_value(
-        self, devices: list[int], table: str, n: int, m: int, later: str, after: After
+        self,
+        devices: list[int],
+        table: str,
+        n: int,
+        m: int,
+        later: str,
+        is_edited: bool,
+        after: After,
     ) -> None:
-        """On two devices, neither of which has heard of the other's edit; others refer to both."""
+        """On two devices, neither of which has heard of the other's edit; others refer to both, and
+        may be edited before their device hears of what has become of them.
+        """
         one, other = self._station(devices[0]), self._station(devices[1])
         for station, number in ((one, n), (other, n + 1)):
             row = Choice("add", table, number, m)
@@ -245,6 +255,9 @@ class Convergence(RuleBasedStateMachine):
             self._write(station, [row, *children, Choice("refer", "ticket", n, m)])
         self._sync(one, "sync")
         self._sync(other, later)
+        if is_edited:
+            names = (table, "ticket", "card")
+            self._write(other, [Choice("change_all", name, 0, 0) for name in names])
         self._go_on(other, [(devices[1], edits) for _, edits in after])
         self._go_on(other, after)
 

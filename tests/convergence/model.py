@@ -29,7 +29,7 @@ from .devices import DeviceModel, Edit
 from .logs import Lost, Remembered, Version, told, version
 from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
 from .tables import TABLES, UNIQUE, Content, Held, Kept, Row, Values
-from .uniques import MERGED, Became, become, follows, is_seen_elsewhere, takers
+from .uniques import MERGED, Became, become, follows, keeps_its_key, takers
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ class Model:
             _agree(gone not in self._by, f"{gone} was known to all, and became {stays}")
             _agree(gone[0] not in UNIQUE or gone[0] in MERGED, f"{gone} became {stays}")
             become(self._became, gone, stays)
-            if is_seen_elsewhere(gone):
+            if keeps_its_key(gone):
                 self.devices[new[n]].became[gone] = stays
         return found
 

@@ -11,7 +11,7 @@ Became = dict[Row, set[Row]]
 """Which rows a row has become."""
 
 
-def is_seen_elsewhere(row: Row) -> bool:
+def keeps_its_key(row: Row) -> bool:
     """Whether a row that becomes another keeps its key at its device, as rows with local keys do,
     and those whose key refers to such a row.
     """
