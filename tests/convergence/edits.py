@@ -135,6 +135,15 @@ class Program:
             sql = f"UPDATE {conflict} {table.name} SET {table.unique} = ?, v = ? {self._is(table)}"
             self.query(sql, FEW[m % len(FEW)], self.fresh(), *key)
 
+    def give_ticket(self, table: Table, n: int, m: int) -> None:
+        """Let a ticket refer to the row that has a value which one row may have."""
+        ticket = TABLES["ticket"]
+        columns = [r.columns[0] for r in ticket.references if r.parent == table.name]
+        if table.unique and columns and (key := self._key(ticket, n)):
+            found = f"SELECT {table.key[0]} FROM {table.name} WHERE {table.unique} = ?"
+            sql = f"UPDATE ticket SET {columns[0]} = ({found}), v = ? {self._is(ticket)}"
+            self.query(sql, FEW[m % len(FEW)], self.fresh(), *key)
+
     def swap_values(self, table: Table, n: int, m: int) -> None:
         """Two rows swap what is unique."""
         one, other = self._key(table, n), self._key(table, m)
@@ -240,6 +249,7 @@ ACTS: dict[str, Callable[[Program, Table, int, int], None]] = {
         Program.move_over,
         Program.swap_keys,
         Program.take,
+        Program.give_ticket,
         Program.swap_values,
     )
 }

@@ -251,10 +251,10 @@ class Convergence(RuleBasedStateMachine):
         one, other = self._station(devices[0]), self._station(devices[1])
         for station, number in ((one, n), (other, n + 1)):
             row = Choice("add", table, number, m)
-            children = [Choice("add", "ticket", number, m + number), Choice("add", "card", m, m)]
-            self._write(station, [row, *children, Choice("refer", "ticket", n, m)])
+            children = [Choice("add", "ticket", number, m), Choice("add", "card", m, m)]
+            self._write(station, [row, *children, Choice("give_ticket", table, number, m)])
         self._sync(one, "sync")
-        self._sync(other, later)
+        self._sync(other, "push" if is_edited else later)
         if is_edited:
             names = (table, "ticket", "card")
             self._write(other, [Choice("change_all", name, 0, 0) for name in names])

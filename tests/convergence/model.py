@@ -134,6 +134,8 @@ class Model:
             return any(
                 self.server_has(parent) is None or not began.has(parent, self.versions)
                 for parent in parents
+                if parent[0] == "seat"
+                or not any(map(self.server_has, self._became.get(parent, ())))
             )
         had = self._had_value.get((row[0], TABLES[row[0]].taken_by(content)), {})
         is_taken = any(other != row and look >= began.look for other, look in had.items())
