@@ -40,8 +40,15 @@ def close_stage(store: DeviceStore) -> None:
 
 
 def keep(store: DeviceStore, tables: Iterable[SyncTable]) -> int:
-    """Keep what was staged; how many. The caller holds the write transaction, rows are applied."""
+    """Keep what was staged, but for what was kept before; how many. The caller holds the write
+    transaction, rows are applied.
+    """
+    if not store.first(CONFLICTS.has_lost()):
+        return 0
     by_name = {folded(t.wire_name): t for t in tables}
+    for each in by_name.values():
+        named = {"wire_name": each.wire_name, "table_name": each.name}
+        store.run(CONFLICTS.forget_told(), named)
     kept = 0
     for name, session, at, by, key, row, kind, policy, outcome, winner, lost_at in store.rows(
         CONFLICTS.lost()

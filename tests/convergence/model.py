@@ -453,6 +453,11 @@ class Model:
                 return True
             return content == self.server_has(row)
 
+        for gone, stays in device.became.items():  # it may have been sent with its own tag still
+            edit = device.pending().get(gone)
+            is_sent = edit is not None and gone not in brought and stays in brought
+            if is_sent and edit and self._follows(stays, edit.after, brought[stays]):
+                device.turn(gone, gone, stays)
         for cut in range(len(device.transactions), device.cut - 1, -1):
             net = device.net(cut)
             if all(came(row, edit) for row, edit in net.items()) and all(

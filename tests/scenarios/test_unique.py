@@ -338,6 +338,26 @@ def test_a_row_that_was_held_back_goes_when_what_was_in_its_way_has_changed(user
     agree(a, b)
 
 
+def test_what_lost_is_told_once_though_its_session_comes_again_for_a_row_that_is_refused(
+    pair, policy
+):
+    a, b = pair
+    policy("u_customer", "server_wins")
+    a.execute("INSERT INTO u_customer VALUES (2, 'ann@x', 'of a')")
+    b.execute("INSERT INTO u_customer VALUES (7, 'ann@x', 'of b')")
+    a.sync()
+    b.push()
+    b.execute(
+        "DELETE FROM u_customer WHERE id = 7", "INSERT INTO u_customer VALUES (8, 'ann@x', 8)"
+    )
+    pulled = [b.pull().pulled for _ in range(3)]
+    assert [(each.refused_rows, each.lost_rows) for each in pulled] == [(1, 1), (1, 0), (1, 0)]
+    assert [each["row"]["name"] for each in list_conflicts(b.path)] == ["of b"]
+    everyone_syncs(b, a)
+    assert [each["row"]["name"] for each in list_conflicts(b.path)] == ["of b", "8"]
+    agree(a, b)
+
+
 def test_an_update_to_a_value_that_is_taken_is_refused_whatever_the_policy(pair):
     a, b = pair
     a.execute("INSERT INTO u_customer VALUES (2, 'two', 'of a')")
