@@ -241,11 +241,14 @@ class Model:
         device.follow(held)
         least = pulled.versions if pulled else {}
         left_out: set[Row] = set()
+        awaited = {stays for gone, stays in device.became.items() if gone in held.rows}
         pending, set_back = device.pending(), device.net()
         self._check_dirty(name, held)
         for row in device.rows.keys() | held.rows.keys() | least.keys():
             was, now = device.rows.get(row), held.rows.get(row)
-            if row in pending:
+            if now is None and row in awaited:
+                pass  # it is here, with the tag that it had
+            elif row in pending:
                 _agree(now == was, f"{name}: {row} was edited, and overwritten by {now}")
             elif row in set_back and now == was:
                 pass  # where the server has another by now, it may count as an edit
@@ -256,8 +259,8 @@ class Model:
                 self._check_version(name, row, was, now, least.get(row))
         device.rows = held.rows
         if pulled:
-            device.became.clear()
-            clean = self._by.keys() - pending.keys() - held.dirty - left_out
+            device.became = {g: stays for g, stays in device.became.items() if g in held.rows}
+            clean = self._by.keys() - pending.keys() - held.dirty - left_out - awaited
             device.had |= {row: max(pulled.look, device.had.get(row, 0)) for row in clean}
             for row in clean & device.lost.keys():
                 if device.lost[row] <= pulled.look:
