@@ -75,18 +75,18 @@ class DeviceModel:
                 if edit.after is None:
                     is_gone = is_gone and named in held.dirty
                 if is_gone if named != row else held.rows.get(row) == after != edit.after:
-                    named, values = turned(row, self.rows.pop(row, None), gone, stays)
-                    if values is not None:
-                        self.rows[named] = values
                     self.turn(row, gone, stays)
 
     def turn(self, row: Row, gone: Row, stays: Row) -> None:
-        """Let edits of a row be those of what it is now that one has become another."""
+        """Let edits of a row be of what it is since one has become another."""
 
         def content(values: Content) -> Content:
             return turned(row, values, gone, stays)[1]
 
         named = turned(row, None, gone, stays)[0]
+        values = content(self.rows.pop(row, None))
+        if values is not None:
+            self.rows[named] = values
         for edits in (*self.transactions, self.kept_back):
             if row in edits:
                 edit = edits.pop(row)

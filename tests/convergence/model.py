@@ -241,14 +241,11 @@ class Model:
         device.follow(held)
         least = pulled.versions if pulled else {}
         left_out: set[Row] = set()
-        awaited = {stays for gone, stays in device.became.items() if gone in held.rows}
         pending, set_back = device.pending(), device.net()
         self._check_dirty(name, held)
         for row in device.rows.keys() | held.rows.keys() | least.keys():
             was, now = device.rows.get(row), held.rows.get(row)
-            if now is None and row in awaited:
-                pass  # it is here, with the tag that it had
-            elif row in pending:
+            if row in pending:
                 _agree(now == was, f"{name}: {row} was edited, and overwritten by {now}")
             elif row in set_back and now == was:
                 pass  # where the server has another by now, it may count as an edit
@@ -259,8 +256,8 @@ class Model:
                 self._check_version(name, row, was, now, least.get(row))
         device.rows = held.rows
         if pulled:
-            device.became = {g: stays for g, stays in device.became.items() if g in held.rows}
-            clean = self._by.keys() - pending.keys() - held.dirty - left_out - awaited
+            device.became.clear()
+            clean = self._by.keys() - pending.keys() - held.dirty - left_out
             device.had |= {row: max(pulled.look, device.had.get(row, 0)) for row in clean}
             for row in clean & device.lost.keys():
                 if device.lost[row] <= pulled.look:
@@ -456,10 +453,10 @@ class Model:
                 return True
             return content == self.server_has(row)
 
-        for gone, stays in device.became.items():  # it may have been sent with its own tag still
+        for gone, stays in device.became.items():
             edit = device.pending().get(gone)
-            is_sent = edit is not None and gone not in brought and stays in brought
-            if is_sent and edit and self._follows(stays, edit.after, brought[stays]):
+            is_deletion = edit is not None and edit.after is None
+            if is_deletion and gone not in brought and brought.get(stays, ()) is None:
                 device.turn(gone, gone, stays)
         for cut in range(len(device.transactions), device.cut - 1, -1):
             net = device.net(cut)

@@ -279,13 +279,15 @@ def known(table: Table, column: str, value: Any, tags: Tags) -> Any:
     return tags.get((table.parent_of.get(column, table.name), value), repr(value))
 
 
-def read_device(query: Query, tags: Tags) -> Held:
-    """What a device holds; `tags` are those of the rows that the server knows.
+def read_device(query: Query, tags: Tags, others: dict[str, str]) -> Held:
+    """What a device holds; `tags` are those of the rows that the server knows. Where a row that has
+    become another was edited, it has its own tag still: `others` are such tags, and those of the
+    rows that they stand for.
 
     The caller holds a transaction. What is dirty is told by the shadow rows and the logs: what
     refers to an integer that stands for another row now is found when the log is folded.
     """
-    here = {name: dict(query(f"SELECT id, tag FROM {name}")) for name in LOCAL}
+    here = {name: _tags_here(query, name, tags, others) for name in LOCAL}
     moved = {name: {k for (k,) in query(f"SELECT key_1 FROM _sync_{name}_log")} for name in LOCAL}
     rows: dict[Row, Values] = {}
     dirty: set[Row] = set()
@@ -294,12 +296,13 @@ def read_device(query: Query, tags: Tags) -> Held:
         local_keys = {}
         for found in query(f"SELECT {', '.join((*table.key, *table.columns))} FROM {table.name}"):
             key, read = found[: len(table.key)], found[len(table.key) :]
-            row, values = table.known_as(
-                tuple(
-                    _known(query, table.parent_of.get(column), value, here, tags)
-                    for column, value in zip(table.columns, read, strict=True)
-                )
-            )
+            shown = [
+                _known(query, table.parent_of.get(column), value, here, tags)
+                for column, value in zip(table.columns, read, strict=True)
+            ]
+            if table.local:
+                shown[0] = here[table.name][key[0]]
+            row, values = table.known_as(tuple(shown))
             assert row not in rows, f"{row} is there twice"
             rows[row] = values
             local_keys[key] = row
@@ -309,6 +312,17 @@ def read_device(query: Query, tags: Tags) -> Held:
         dirty.update(_dirty(query, table, local_keys, moved, tags))
         held_back |= _held_back(query, table, local_keys)
     return Held(rows, frozenset(dirty), held_back)
+
+
+def _tags_here(query: Query, name: str, tags: Tags, others: dict[str, str]) -> dict[int, str]:
+    """The tag of each integer; while its row is in the log, the shadow row may be another's."""
+    logged = {key for (key,) in query(f"SELECT key_1 FROM _sync_{name}_log")}
+    row_ids = dict(query(f"SELECT key_1, row_id FROM _sync_{name}_rows WHERE is_deleted = 0"))
+    found = dict(query(f"SELECT id, tag FROM {name}"))
+    for key, tag in found.items():
+        if key not in logged and (name, row_ids.get(key)) in tags:
+            others[tag] = tags[name, row_ids[key]]
+    return {key: others.get(tag, tag) for key, tag in found.items()}
 
 
 def _held_back(

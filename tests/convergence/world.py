@@ -172,6 +172,7 @@ class Station:
     def __init__(self, name: str, device: Device, world: "World") -> None:
         self.name, self.device, self._world = name, device, world
         self.has_recursive_triggers = False
+        self._others: dict[str, str] = {}
 
     @property
     def id(self) -> str:
@@ -179,7 +180,7 @@ class Station:
 
     def held(self) -> Held:
         with closing(self._open()) as db, db:
-            return read_device(_query(db), self._world.tags)
+            return self._read(_query(db))
 
     def lost(self) -> Counter[Lost]:
         """What it keeps of its versions that lost."""
@@ -221,9 +222,9 @@ class Station:
         with closing(self._open()) as db:
             query = _query(db)
             query("BEGIN IMMEDIATE")
-            seen = [read_device(query, self._world.tags)]
+            seen = [self._read(query)]
             yield query, seen
-            seen.append(read_device(query, self._world.tags))
+            seen.append(self._read(query))
             query("COMMIT")
 
     def run(self, command: str, kill_at: str) -> int:
@@ -252,6 +253,9 @@ class Station:
             assert _query(db)("PRAGMA integrity_check") == [("ok",)]
             orphans = _query(db)("PRAGMA foreign_key_check")
         assert len(orphans) == len(held.dangling()), f"{self.name}: {orphans}"
+
+    def _read(self, query: Query) -> Held:
+        return read_device(query, self._world.tags, self._others)
 
     def _open(self) -> apsw.Connection:
         """Another connection of the library that syncs: what else has the file open in this process
