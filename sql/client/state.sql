@@ -135,18 +135,11 @@ DELETE FROM _syncsession_rejects
 DROP TABLE _syncsession_conflicts;
 
 -- name: add_conflict
--- A session may be pulled again, for other rows of it: once for each.
 INSERT INTO _syncsession_conflicts (table_name, "row", is_deleted, modified_at_utc, modified_by_user_id,
     kind, policy, outcome, won_by_user_id, won_session, lost_at_utc)
-SELECT :table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id,
-       :kind, :policy, :outcome, :won_by_user_id, :won_session,
-       coalesce(:lost_at_utc, strftime('%Y-%m-%dT%H:%M:%fZ', 'now'))
- WHERE NOT EXISTS (SELECT 1
-                     FROM _syncsession_conflicts AS c
-                    WHERE c.won_session = :won_session
-                      AND c.table_name = :table_name
-                      AND c."row" = :row
-                      AND c.lost_at_utc = :lost_at_utc);
+VALUES (:table_name, :row, :is_deleted, :modified_at_utc, :modified_by_user_id,
+    :kind, :policy, :outcome, :won_by_user_id, :won_session,
+    coalesce(:lost_at_utc, strftime('%Y-%m-%dT%H:%M:%fZ', 'now')));
 
 -- name: count_conflicts
 SELECT count(*) FROM _syncsession_conflicts WHERE restored_at_utc IS NULL;
