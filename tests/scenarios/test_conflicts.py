@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import pytest
 from support import Device, World, everyone_syncs
 
-from syncsession_client import engine
+from syncsession_client import conflicts, engine
 from syncsession_client.conflicts import list_conflicts, restore
 from syncsession_client.protocol import images
 from syncsession_client.protocol.errors import NoSuchConflict, ServerUnreachable, Unappliable
 from syncsession_client.status import read_status
+from syncsession_client.store import DeviceStore
 from syncsession_server.history import switch
 from syncsession_server.policies import set_policy
 
@@ -529,6 +530,21 @@ def test_a_row_that_came_and_went_before_any_push_deletes_none_of_another_device
     put(a, {"both insert": DELETE})
     everyone_syncs(a, b)
     assert value(a, "both insert") is value(b, "both insert") is None
+
+
+def test_versions_that_look_the_same_on_the_device_are_each_kept_and_told_once(world: World):
+    device = world.device("a.db", "CREATE TABLE reed (id INTEGER PRIMARY KEY, v)")
+    told = ("update/delete", "last_in_wins", "mine", "bob", "2026-01-01T00:00:00.000Z")
+    row_ids = [images.encode(["row_id"], [bytes([n]) * 16]) for n in range(2)]
+    with DeviceStore(device.path) as store:
+        for expected in (2, 0):
+            conflicts.open_stage(store)
+            rows = [("reed", 7, told[-1], "alice", row_id, None, *told) for row_id in row_ids]
+            store.run_many(conflicts.CONFLICTS.stage_lost(), rows)
+            with store.write():
+                assert conflicts.keep(store, store.tables()) == expected
+            conflicts.close_stage(store)
+    assert [each["row"] for each in list_conflicts(device.path)] == [{"id": None}] * 2
 
 
 def test_plain_sql_reads_what_lost(world: World, pair):
