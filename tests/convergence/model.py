@@ -27,7 +27,7 @@ from lives import check_life
 from .decisions import JOINED, Base, Met, check
 from .devices import DeviceModel, Edit
 from .logs import Lost, Remembered, Version, told, version
-from .rules import ORPHANS_ARE_LEFT, dangling, is_explained
+from .rules import dangling, is_explained
 from .tables import TABLES, UNIQUE, Content, Held, Kept, Row, Values
 from .uniques import MERGED, Became, become, follows, keeps_its_key, takers
 
@@ -56,9 +56,6 @@ class Model:
         self._committed: dict[int, int] = {}
         self._by: dict[Row, int] = {}
         self._authors: dict[Row, str] = {}
-        self._deleters: dict[Row, set[str]] = {}
-        self._referrers: dict[tuple[Row, Row], set[str]] = {}
-        self._excused: set[tuple[Row, Row]] = set()
         self._became: Became = {}
         self._had_value: dict[tuple[str, str | None], dict[Row, int]] = {}
 
@@ -78,13 +75,7 @@ class Model:
         device = self.devices[name]
         device.rows = after.rows
         device.transactions.append(edits)
-        for row, edit in edits.items():
-            if edit.after is None:
-                self._deleters.setdefault(row, set()).add(name)
-                continue
-            for _, parent in TABLES[row[0]].parents(row, edit.after):
-                self._referrers.setdefault((row, parent), set()).add(name)
-        self._orphan(name, before, after)
+        _check_orphans(name, before, after)
         device.unseen |= {row for row, edit in edits.items() if _is_replaced(row, edit, after)}
         self._check_dirty(name, after)
 
@@ -201,14 +192,14 @@ class Model:
                     self._bent(name, row, content, last, edit, rules, kept, came, others)
                 else:
                     self._wrote(name, row, content, last, edit)
-        lost = [] if ORPHANS_ARE_LEFT else list(dangling(kept.rows))
+        lost = list(dangling(kept.rows))
         _agree(not lost, f"the server has rows that refer to what is gone: {lost}")
         self._by = dict(kept.by)
         for row, values in kept.rows.items():
             if (value := TABLES[row[0]].taken_by(values)) is not None:
                 had = self._had_value.setdefault((row[0], value), {})
-                others = [r for r, look in had.items() if look == self._looks and r != row]
-                _agree(not others, f"{row} and {others} have the same {value}")
+                same = [r for r, look in had.items() if look == self._looks and r != row]
+                _agree(not same, f"{row} and {same} have the same {value}")
                 had[row] = self._looks
 
     def server_has(self, row: Row) -> Content:
@@ -481,15 +472,6 @@ class Model:
         clean = device.pending().keys() - held.dirty - device.unseen
         _agree(not clean, f"{name} has edits that the server has not, and that are clean: {clean}")
 
-    def _orphan(self, name: str, before: Held, after: Held) -> None:
-        """SQLite lets a program make an orphan only beside others: it counts them, and a statement
-        that removes one may make another. A row that is one may also get another key.
-        """
-        found = {(row, parent) for row, _, parent in after.dangling()}
-        found -= {(row, parent) for row, _, parent in before.dangling()}
-        _agree(not found or bool(before.dangling()), f"{name} could make orphans: {found}")
-        self._excused |= found
-
     def _check_version(
         self, name: str, row: Row, was: Content, now: Content, least: int | None
     ) -> None:
@@ -507,19 +489,11 @@ class Model:
 
     def _check_references(self, name: str, held: Held) -> None:
         for row, values, parent in held.dangling():
-            referrers = self._referrers.get((row, parent), set())
-            deleters = self._deleters.get(parent, set())
-            is_crossed = any(a != b for a in referrers for b in deleters)
-            is_crossed = is_crossed or (row, parent) in self._excused
             underway = held.dirty | self.devices[name].lost.keys()
             is_underway = row in underway or parent in underway
             newest = self._newest(parent)
             is_underway = is_underway or self._is_left_out(name, parent, None, held, newest)
-            _agree(
-                is_crossed if ORPHANS_ARE_LEFT else is_underway,
-                f"{name}: {row} {values} refers to {parent}, which is gone; {sorted(referrers)} "
-                f"made it refer to that, and {sorted(deleters)} deleted that",
-            )
+            _agree(is_underway, f"{name}: {row} {values} refers to {parent}, which is gone")
 
     def at_rest(
         self,
@@ -541,7 +515,7 @@ class Model:
             }
             _agree(not differ, f"{name} differs from the server at rest: {differ}")
             _agree(not self.devices[name].pending(), f"{name} has edits that the server lacks")
-            lost = [] if ORPHANS_ARE_LEFT else each.dangling()
+            lost = each.dangling()
             _agree(not lost, f"{name} has rows at rest that refer to what is gone: {lost}")
             _agree(not each.dirty, f"{name} has dirty rows at rest: {set(each.dirty)}")
 
@@ -557,6 +531,15 @@ class Model:
 
     def _newest(self, row: Row) -> int:
         return len(self.versions.get(row, [None])) - 1
+
+
+def _check_orphans(name: str, before: Held, after: Held) -> None:
+    """SQLite lets a program make an orphan only beside others: it counts them, and a statement that
+    removes one may make another. A row that is one may also get another key.
+    """
+    found = {(row, parent) for row, _, parent in after.dangling()}
+    found -= {(row, parent) for row, _, parent in before.dangling()}
+    _agree(not found or bool(before.dangling()), f"{name} could make orphans: {found}")
 
 
 def _is_replaced(row: Row, edit: Edit, after: Held) -> bool:

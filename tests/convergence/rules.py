@@ -7,9 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from .decisions import Met
 from .tables import DEFAULTS, TABLES, Content, Row, Values
 
-ORPHANS_ARE_LEFT = False
-"""Whether a child stays without its parent where two devices crossed; the server looks after it."""
-
 
 def is_explained(
     row: Row,

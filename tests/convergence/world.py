@@ -25,7 +25,6 @@ from syncsession_client.rejects import list_rejects, retry
 from syncsession_client.statements import to_pyformat
 from syncsession_server.app import open_store
 from syncsession_server.policies import set_policy
-from syncsession_server.registry import leave_references
 from syncsession_server.settings import Settings
 from syncsession_server.tenants import create_token
 
@@ -33,8 +32,7 @@ from .decisions import POLICIES, Met
 from .edits import Choice, Program, correct, set_back
 from .forks import Fork, Forks
 from .logs import Lost, Remembered, Version, read_conflicts, read_history, read_lost, read_outdated
-from .rules import ORPHANS_ARE_LEFT
-from .tables import SCHEMA, TABLES, Held, Kept, Query, Row, read_device, read_server
+from .tables import SCHEMA, Held, Kept, Query, Row, read_device, read_server
 
 BATCH_ROWS = 2
 FLAGS = (
@@ -136,16 +134,6 @@ class Site:
         async with open_store(Settings(database=self.database.url)) as store:
             for table, policy in POLICIES.items():
                 await set_policy(store, table, policy)
-
-    def leave_references(self, tenant: str) -> None:
-        """Let the references of a tenant's tables lead where they will."""
-
-        async def leave() -> None:
-            async with open_store(Settings(database=self.database.url)) as store:
-                for name in TABLES:
-                    await leave_references(store, tenant, name, is_checked=False)
-
-        asyncio.run(leave())
 
     def _is_ready(self) -> bool:
         assert self.server is not None
@@ -291,8 +279,6 @@ class World:
         self.site, self.directory = site, directory
         self.tenant = f"t{uuid.uuid4().hex}"
         self.token = site.token(self.tenant)
-        if ORPHANS_ARE_LEFT:
-            site.leave_references(self.tenant)
         self.stations: dict[str, Station] = {}
         self.tags: dict[tuple[str, bytes], str] = {}
         self._names: dict[str, str] = {}
